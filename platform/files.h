@@ -1,0 +1,47 @@
+// Small whole files: configuration, keys, exports, /proc. Every read has a limit.
+
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "platform/result.h"
+
+namespace nodemeter {
+
+// kNotFound, kPermissionDenied, kLimitExceeded (larger than size_max), kUnavailable (anything else; message has errno).
+Result<std::string> read_file(const std::filesystem::path& path, std::size_t size_max);
+
+// Temporary file, sync, rename, sync of the directory: afterwards the old or the new content is there, never a mix.
+// `owner_only`: mode 0600 from the first byte (secrets).
+Status replace_file(const std::filesystem::path& path, std::string_view content, bool owner_only = false);
+
+// Makes the directory and its parents; the last one with owner and group access only.
+Status make_state_directory(const std::filesystem::path& path);
+
+// Makes a rename or a creation in `directory` durable.
+Status sync_directory(const std::filesystem::path& directory);
+
+// Bytes that an unprivileged process may still write on the file system of `path`.
+Result<std::uint64_t> free_bytes(const std::filesystem::path& path);
+
+// An exclusive lock of the whole process on `path`, held until destruction or process death.
+class FileLock {
+ public:
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+  FileLock(FileLock&& other) noexcept;
+  FileLock& operator=(FileLock&&) = delete;
+  ~FileLock();
+
+  // kLocked if another process holds it; the message names that process where known.
+  static Result<FileLock> acquire(const std::filesystem::path& path);
+
+ private:
+  explicit FileLock(std::intptr_t handle) : handle_(handle) {}
+  std::intptr_t handle_;
+};
+
+}  // namespace nodemeter

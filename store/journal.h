@@ -1,0 +1,129 @@
+// The node's journal: what was metered, in order, with the state it came from, in one commit.
+//
+// The journal gives every entry its sequence number and digest in the commit that makes it durable, keeps the delivery
+// marks (what is frozen for sending, what is acknowledged, what is parked), and stores the meter's state rows as opaque
+// bytes. It does not know what a meter is.
+//
+// Threads: one at a time, the agent's. Other processes read through store/reader.h.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "platform/clock.h"
+#include "platform/random.h"
+#include "platform/result.h"
+#include "store/entry.h"
+#include "store/kv.h"
+
+namespace nodemeter {
+
+inline constexpr std::uint32_t kStoreFormat = 1;
+
+struct JournalOptions {
+  NodeId node;
+  std::string location = "local";
+  bool simulated = false;  // Marks the store for good: agent, upload and import refuse it unless they are simulated too.
+};
+
+// A change of one state row: nothing deletes it.
+struct StateWrite {
+  std::string key;
+  std::optional<std::string> value;
+};
+
+// What one sample changes.
+struct JournalCommit {
+  std::vector<Entry> entries;  // node, epoch, sequence, reported_at, location and digest are filled in by the journal.
+  std::vector<StateWrite> state;
+};
+
+// A run of entries whose boundaries are committed: every resend, after any crash, is the same bytes under the same token.
+struct FrozenBatch {
+  Epoch epoch;
+  Sequence first = 0;
+  Sequence last = 0;
+  std::string token;    // <node>:<epoch>:<first>-<last>:<16 hex digits of the body's BLAKE2b>
+  std::uint32_t attempts = 0;  // Begun so far; kept in memory only between commits.
+  Digest head;          // Chain digest after `last`.
+};
+
+struct ParkedEntry {
+  Epoch epoch;
+  Sequence sequence = 0;
+  std::string reason;
+};
+
+struct JournalState {
+  NodeId node;
+  std::string location;
+  Epoch epoch;
+  std::uint32_t epoch_ordinal = 0;
+  bool simulated = false;
+  Sequence last_sequence = 0;          // Of this epoch; 0: empty.
+  Digest head;                         // Chain digest after it; zero before the first.
+  UtcTime last_reported_at{};          // Reported times never fall.
+  Sequence acknowledged = 0;           // Everything up to here is at the aggregator (or parked).
+  Sequence oldest_kept = 1;            // First entry that is still stored.
+  std::optional<FrozenBatch> frozen;
+  std::uint64_t parked = 0;
+};
+
+class Journal {
+ public:
+  // Opens or creates the journal in `kv`, which must outlive it. `random` gives the epoch of a new store.
+  //   kUnsupported  written by a newer format: the message names both and says what to do.
+  //   kInvalidInput the store belongs to another node, or is simulated while this run is not (or the other way round).
+  //   kCorrupt      the marks contradict each other.
+  static Result<std::unique_ptr<Journal>> open(KeyValue& kv, const JournalOptions& options, Random& random);
+
+  // Assigns sequence numbers, reported times and digests, and commits entries and state together. On success the
+  // entries in `commit` carry what they were given. On an error nothing is there (kUnavailable: unknown; reopen).
+  // `now` is the node's UTC; reported times never fall even if it does.
+  Status commit(JournalCommit& commit, UtcTime now);
+
+  [[nodiscard]] const JournalState& state() const { return state_; }
+
+  // State rows whose key starts with `prefix`, in key order.
+  [[nodiscard]] Result<std::vector<std::pair<std::string, std::string>>> state_rows(std::string_view prefix) const;
+
+  // The next batch to send: the frozen one, or a new one cut after `acknowledged` and frozen by a commit. Nothing: no
+  // backlog. Limits are in uncompressed bytes; a single entry always fits.
+  struct BatchLimits {
+    std::uint32_t rows_max = 10'000;
+    std::uint64_t bytes_max = 4u << 20;
+  };
+  Result<std::optional<FrozenBatch>> freeze_next(const BatchLimits& limits);
+
+  // Replaces the frozen batch by its part [first, last] (halving, to find an offending row). Same start, earlier end.
+  Status refreeze(Sequence last);
+
+  // The bytes of a frozen batch: the stored rows back to back.
+  [[nodiscard]] Result<std::string> batch_body(const FrozenBatch& batch) const;
+
+  // Everything up to and with the frozen batch is at the receiver. Commits the mark and drops the frozen batch.
+  Status acknowledge_frozen();
+
+  // Puts the frozen batch's single entry aside with the reason and moves on. Requires first == last.
+  Status park_frozen(const std::string& reason);
+
+  // Re-opens an acknowledged range: the receiver asked for everything from `from` again. Clamped to what is kept.
+  Status resend_from(Sequence from);
+
+  [[nodiscard]] Result<std::vector<ParkedEntry>> parked() const;
+
+  // Makes every parked entry sendable again by re-opening from the lowest one.
+  Status unpark();
+
+ private:
+  Journal(KeyValue& kv, JournalState state) : kv_(kv), state_(std::move(state)) {}
+  KeyValue& kv_;
+  JournalState state_;
+};
+
+}  // namespace nodemeter

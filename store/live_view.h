@@ -1,0 +1,95 @@
+// The newest numbers of the node in shared memory: one writer, any number of readers, no lock.
+//
+// Every slot carries a version that is odd while it is written; a reader copies and retries. A reader that dies at any
+// instruction costs nothing; a writer that dies leaves a segment that readers recognise as stale by its process and age.
+// Nothing is written here before the commit that makes it true.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "platform/clock.h"
+#include "platform/ids.h"
+#include "platform/result.h"
+
+namespace nodemeter {
+
+inline constexpr std::uint32_t kLiveFormat = 1;
+
+// Text in the segment is cut to these many bytes (at a character boundary).
+inline constexpr std::size_t kLiveTextMax = 96;
+
+struct LiveVm {
+  VmId vm;
+  std::string name;
+  Uuid subscription;
+  Uuid tenant;
+  bool owner_known = false;
+  bool billable = true;
+  std::uint8_t power = 0;  // collectors' Power.
+  std::uint32_t vcores = 0;
+  std::uint64_t memory_mib = 0;
+  std::uint64_t disk_mib = 0;
+  // Rates over the last interval that could be measured; nothing: not known now.
+  std::optional<std::uint64_t> cpu_permille;  // Of one core.
+  std::optional<std::uint64_t> disk_read_bytes_per_s, disk_write_bytes_per_s;
+  std::optional<std::uint64_t> network_receive_bytes_per_s, network_transmit_bytes_per_s;
+  std::uint64_t hour_vcore_ms = 0;  // This hour so far.
+  std::uint64_t hour_gap_ms = 0;
+  std::uint32_t status = 0;  // status_bit, of the open hour.
+};
+
+struct LiveNode {
+  std::string node;
+  std::string version;
+  std::string source;
+  std::string state;   // "metering", "starting", "failed", "source down", "disk full".
+  std::string reason;  // Why, when not metering; what to do.
+  std::uint64_t process_id = 0;
+  UtcTime started{};
+  UtcTime sampled{};            // Last committed sample.
+  MonotonicTime sampled_monotonic{};
+  std::uint64_t sample_interval_ms = 0;
+  std::uint64_t sample_duration_us = 0;  // Of the last one: read, meter, commit.
+  bool clock_synchronised = true;
+  std::int64_t clock_offset_moved_ms = 0;  // At the last sample.
+  Uuid epoch;
+  std::uint64_t last_sequence = 0;
+  std::uint64_t acknowledged = 0;
+  bool uploading = false;       // An aggregator is configured.
+  std::string upload_state;     // "idle", "sending", "backing off", "held".
+  std::string upload_reason;    // The last answer that was not an acknowledgement.
+  UtcTime oldest_unacknowledged{};
+  std::uint64_t parked = 0;
+  std::uint64_t store_used_bytes = 0;
+  std::uint64_t store_size_max_bytes = 0;
+  std::uint64_t store_bytes_per_day = 0;  // Growth measured since start; 0: not known yet.
+  std::uint64_t gap_ms_today = 0;
+  std::uint64_t gaps_today = 0;
+  bool simulated = false;
+};
+
+struct LiveSnapshot {
+  LiveNode node;
+  std::vector<LiveVm> vms;  // Ordered by id.
+};
+
+class LiveWriter {
+ public:
+  virtual ~LiveWriter() = default;
+  // Creates the segment `name`, replacing a stale one. `group` may read it ("" or unknown: only this account).
+  // kUnavailable with errno. A larger node than `vms_max` shows the first ones and says how many are left out.
+  static Result<std::unique_ptr<LiveWriter>> create(const std::string& name, const std::string& group, std::uint32_t vms_max = 4096);
+  virtual void publish(const LiveSnapshot& snapshot) = 0;
+};
+
+// Reads one consistent snapshot. kNotFound: no agent has published under that name. kPermissionDenied: not in the
+// group; the message says which. kUnsupported: the agent is of another version. kUnavailable: the writer died in the
+// middle of an update.
+Result<LiveSnapshot> read_live_view(const std::string& name);
+
+}  // namespace nodemeter

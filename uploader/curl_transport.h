@@ -1,0 +1,38 @@
+// Transport on libcurl (the only curl.h): one helper thread, one easy handle that keeps its connection.
+//
+// TLS verification always; redirects never followed; plain HTTP only to loopback unless `plaintext`; credentials are
+// re-read from their files for every attempt and never logged. The embedder calls curl_global_init.
+
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "platform/result.h"
+#include "uploader/transport.h"
+
+namespace nodemeter {
+
+enum class Compression { kNone, kGzip, kZstd };
+
+struct CurlOptions {
+  std::vector<std::string> urls;  // One aggregator reached several ways: the next one after a failure to connect.
+  Compression compression = Compression::kZstd;
+  std::string ca_file, cert_file, key_file, bearer_file;
+  std::string clickhouse_user, clickhouse_key_file;
+  std::uint64_t rate_limit_bytes_per_s = 0;  // 0: none.
+  bool plaintext = false;
+  Milliseconds connect_timeout{10'000};
+  Milliseconds total_timeout{120'000};
+  std::string user_agent = "nodemeter";
+};
+
+// kInvalidInput: a URL is malformed or plain HTTP to another machine; the message says which.
+// `on_answer` is called from the helper thread when poll() has something.
+Result<std::unique_ptr<Transport>> open_curl_transport(const CurlOptions& options, const Clock& clock,
+                                                       std::function<void()> on_answer);
+
+}  // namespace nodemeter
