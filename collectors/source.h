@@ -1,10 +1,11 @@
 // Where raw readings come from.
 //
-// A Source answers one question: what does the hypervisor show of every virtual machine on this node right now, and what
-// happened since the last answer? It does not compute usage or know what is billable; that is agent/meter.h.
+// A Source answers one question: what does the hypervisor show of every virtual machine on this node right now, and
+// what happened since the last answer? It does not compute usage or know what is billable; that is agent/meter.h.
 //
-// Implementations: LibvirtSource (KVM), ReplaySource (a recorded trace), SimulatedSource (a scenario, collectors/world.h).
-// Threads: use a Source from one thread at a time. What it returns owns its memory and may be moved to any thread.
+// Implementations: LibvirtSource (KVM), ReplaySource (a recorded trace), SimulatedSource (a scenario,
+// collectors/world.h). Threads: use a Source from one thread at a time. What it returns owns its memory and may be
+// moved to any thread.
 
 #pragma once
 
@@ -128,9 +129,9 @@ enum class Inventory : std::uint8_t {
 };
 
 struct Sample {
-  BootId boot;                // Which boot of the node the monotonic instants belong to.
-  MonotonicTime taken_at{};   // For durations.
-  UtcTime wall{};             // For people and invoices, read together with `taken_at`.
+  BootId boot;               // Which boot of the node the monotonic instants belong to.
+  MonotonicTime taken_at{};  // For durations.
+  UtcTime wall{};            // For people and invoices, read together with `taken_at`.
   bool clock_synchronised = true;
   Inventory inventory = Inventory::kComplete;
   // Every event since the previous Sample of this Source is in `events`. False on the first one.

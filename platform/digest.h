@@ -27,13 +27,16 @@ std::string to_hex(std::string_view bytes);
 // Empty on anything but an even number of hexadecimal digits.
 std::string from_hex(std::string_view text);
 
+// SHA-1, for name-based UUIDs (RFC 4122) only: nothing's safety rests on it.
+std::array<std::uint8_t, 20> sha1_of(std::initializer_list<std::string_view> parts);
+
 // An Ed25519 key pair of a node.
 class SigningKey {
  public:
   static SigningKey generate();
   static Result<SigningKey> from_seed(std::string_view thirty_two_bytes);
-  [[nodiscard]] std::string seed() const;        // 32 bytes: secret.
-  [[nodiscard]] std::string public_key() const;  // 32 bytes.
+  [[nodiscard]] std::string seed() const;                          // 32 bytes: secret.
+  [[nodiscard]] std::string public_key() const;                    // 32 bytes.
   [[nodiscard]] std::string sign(std::string_view message) const;  // 64 bytes.
 
  private:

@@ -21,24 +21,25 @@ inline constexpr std::uint8_t kEntrySchema = 1;
 // On disk and on the wire: never renumber, 0 stays free.
 enum class EntryKind : std::uint8_t { kUsage = 1, kGap = 2, kEvent = 3, kManifest = 4 };
 
-// What a reader of a number should know about how it came to be. A set of bits, on disk and on the wire: never renumber.
+// What a reader of a number should know about how it came to be. A set of bits, on disk and on the wire: never
+// renumber.
 namespace status_bit {
 inline constexpr std::uint32_t kEstimated = 1u << 0;            // Part of it spans time that nobody observed.
 inline constexpr std::uint32_t kGap = 1u << 1;                  // gap_ms is not zero.
 inline constexpr std::uint32_t kClockStepped = 1u << 2;         // The wall clock was set during this hour.
 inline constexpr std::uint32_t kClockUnsynchronised = 1u << 3;  // The wall clock was not known to be right.
 inline constexpr std::uint32_t kRunChanged = 1u << 4;           // A counter run ended and another began.
-inline constexpr std::uint32_t kBaseline = 1u << 5;             // A counter was first seen mid-run: earlier use is not billed.
-inline constexpr std::uint32_t kCounterFell = 1u << 6;          // A counter fell within its run: new baseline.
-inline constexpr std::uint32_t kCounterMissing = 1u << 7;       // A counter could not be read at some sample.
-inline constexpr std::uint32_t kOwnerUnknown = 1u << 8;         // No owner: it falls to the default subscription.
-inline constexpr std::uint32_t kLate = 1u << 9;                 // Knowledge that came after the hour had closed.
-inline constexpr std::uint32_t kPartial = 1u << 10;             // Closed before the hour's end, because the agent was asked to.
-inline constexpr std::uint32_t kUsageLost = 1u << 11;           // A run ended unseen: its last part is not known.
-inline constexpr std::uint32_t kSimulated = 1u << 12;           // Not a real node.
-inline constexpr std::uint32_t kAcrossBoots = 1u << 13;         // A duration was taken from UTC across a reboot.
-inline constexpr std::uint32_t kWrapped = 1u << 14;             // A 32-bit counter wrapped.
-inline constexpr std::uint32_t kLoweringEventLate = 1u << 15;   // An event came too late to lower a closed hour.
+inline constexpr std::uint32_t kBaseline = 1u << 5;     // A counter was first seen mid-run: earlier use is not billed.
+inline constexpr std::uint32_t kCounterFell = 1u << 6;  // A counter fell within its run: new baseline.
+inline constexpr std::uint32_t kCounterMissing = 1u << 7;  // A counter could not be read at some sample.
+inline constexpr std::uint32_t kOwnerUnknown = 1u << 8;    // No owner: it falls to the default subscription.
+inline constexpr std::uint32_t kLate = 1u << 9;            // Knowledge that came after the hour had closed.
+inline constexpr std::uint32_t kPartial = 1u << 10;    // Closed before the hour's end, because the agent was asked to.
+inline constexpr std::uint32_t kUsageLost = 1u << 11;  // A run ended unseen: its last part is not known.
+inline constexpr std::uint32_t kSimulated = 1u << 12;  // Not a real node.
+inline constexpr std::uint32_t kAcrossBoots = 1u << 13;        // A duration was taken from UTC across a reboot.
+inline constexpr std::uint32_t kWrapped = 1u << 14;            // A 32-bit counter wrapped.
+inline constexpr std::uint32_t kLoweringEventLate = 1u << 15;  // An event came too late to lower a closed hour.
 }  // namespace status_bit
 
 // "estimated,gap"; "" for none.
@@ -77,7 +78,8 @@ struct Entry {
   friend bool operator==(const Entry&, const Entry&) = default;
 };
 
-// Limits of one entry, checked on encoding and decoding. A larger one is refused, never cut: the meter keeps within them.
+// Limits of one entry, checked on encoding and decoding. A larger one is refused, never cut: the meter keeps within
+// them.
 inline constexpr std::size_t kTagsMax = 64;
 inline constexpr std::size_t kTextMax = 4096;      // resource_uri, location, tag names and values.
 inline constexpr std::size_t kDetailMax = 262144;  // A manifest of a node with thousands of VMs stays below.

@@ -37,10 +37,12 @@ class Snapshot {
   [[nodiscard]] virtual Result<std::optional<std::string>> get(Table table, std::string_view key) const = 0;
   // Calls `visit` in key order from the first key >= `from` until it returns false or the keys end. The views passed
   // to it are valid during the call only.
-  [[nodiscard]] virtual Status scan(Table table, std::string_view from,
-                      const std::function<bool(std::string_view key, std::string_view value)>& visit) const = 0;
+  [[nodiscard]] virtual Status scan(
+      Table table, std::string_view from,
+      const std::function<bool(std::string_view key, std::string_view value)>& visit) const = 0;
   // The greatest key < `below` (the greatest of all if `below` is empty), with its value.
-  [[nodiscard]] virtual Result<std::optional<std::pair<std::string, std::string>>> last_below(Table table, std::string_view below) const = 0;
+  [[nodiscard]] virtual Result<std::optional<std::pair<std::string, std::string>>> last_below(
+      Table table, std::string_view below) const = 0;
 };
 
 class KeyValue {
