@@ -260,6 +260,23 @@ std::string display_text(std::string_view text, std::size_t length_max) {
   return out;
 }
 
+std::string json_quote(std::string_view text) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  const std::string safe = is_plain_text(text) ? std::string(text) : display_text(text, text.size() * 4);
+  std::string out = "\"";
+  for (const char c : safe) {
+    const auto b = static_cast<std::uint8_t>(c);
+    if (c == '"' || c == '\\') {
+      out += {'\\', c};
+    } else if (b < 0x20) {
+      out += {'\\', 'u', '0', '0', kHex[b >> 4], kHex[b & 15]};
+    } else {
+      out.push_back(c);
+    }
+  }
+  return out + '"';
+}
+
 bool is_plain_text(std::string_view text) {
   while (!text.empty()) {
     const std::size_t length = utf8_length(text);

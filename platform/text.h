@@ -33,6 +33,9 @@ std::optional<std::uint64_t> parse_u64(std::string_view text);
 // more than `length_max` bytes are cut with "…".
 std::string display_text(std::string_view text, std::size_t length_max = 256);
 
+// A JSON string with its quotes. What is not valid UTF-8 is shown as display_text() shows it.
+std::string json_quote(std::string_view text);
+
 // Valid UTF-8 without control characters.
 bool is_plain_text(std::string_view text);
 

@@ -1,0 +1,111 @@
+// The agent: a source, a meter, a journal and an uploader on one thread. Start reading here.
+//
+//   source -> Sample -> meter -> one commit { entries, state } -> live view
+//                                                              -> uploader -> aggregator
+//
+// step() runs to completion with time standing still inside; it blocks only as long as the source's deadline and one
+// durable commit take. Nothing global: no signal handlers, no threads of its own, no abort. A failed assertion turns
+// the agent Failed: it appends nothing more, and its owner decides (the daemon exits and is restarted).
+//
+// Threads: one at a time.
+
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/meter.h"
+#include "agent/schedule.h"
+#include "collectors/source.h"
+#include "platform/clock.h"
+#include "platform/log.h"
+#include "platform/random.h"
+#include "store/journal.h"
+#include "store/live_view.h"
+#include "uploader/uploader.h"
+
+namespace nodemeter {
+
+struct AgentOptions {
+  NodeId node;
+  std::string location = "local";
+  std::string version;
+  Milliseconds sample_interval{10'000};
+  MeterOptions meter;
+  UploaderOptions uploader;
+};
+
+// Everything outside. All must outlive the agent; `transport` null: metering only; `live` null: no live view.
+struct Seams {
+  Clock& clock;
+  Source& source;
+  KeyValue& store;
+  Transport* transport = nullptr;
+  LiveWriter* live = nullptr;
+  Random& random;
+  Log& log;
+};
+
+enum class AgentPhase { kMetering, kSourceDown, kStoreFull, kFailed };
+
+class Agent {
+ public:
+  // Opens the journal and takes up where it ended. Errors are Journal::open's.
+  static Result<std::unique_ptr<Agent>> open(const AgentOptions& options, const Seams& seams);
+
+  // Declares that this store has watched the node without any VM until now. For simulations, before the first step.
+  void begin_empty();
+
+  // Samples, commits, closes, uploads: whatever is due. Returns when to call again at the latest; a source's urgency or
+  // a transport's answer is a reason to call sooner. After kFailed it does nothing.
+  MonotonicTime step();
+
+  // Samples once more, closes every open hour (partial where it is not over), commits. Then step() only uploads,
+  // without waiting, until backlog() is zero. For the end of a simulation and for a node that leaves the site.
+  void finish();
+
+  [[nodiscard]] AgentPhase phase() const { return phase_; }
+  [[nodiscard]] const std::string& reason() const { return reason_; }
+  [[nodiscard]] std::uint64_t backlog() const;  // Entries not yet acknowledged.
+  [[nodiscard]] const Journal& journal() const { return *journal_; }
+  [[nodiscard]] const Meter& meter() const { return meter_; }
+
+ private:
+  Agent(const AgentOptions& options, const Seams& seams, std::unique_ptr<Journal> journal);
+
+  Status restore();
+  void guarded(const std::function<void()>& work);
+  MonotonicTime step_now(const ClockReading& now);
+  void sample(const ClockReading& now);
+  void commit(const ClockReading& now);
+  void upload(const ClockReading& now);
+  void publish(const ClockReading& now);
+  void fill_live_vms(LiveSnapshot& snapshot) const;
+  void fail(const std::string& why);
+
+  const AgentOptions options_;
+  Seams seams_;
+  std::unique_ptr<Journal> journal_;
+  Meter meter_;
+  Schedule schedule_;
+  std::unique_ptr<Uploader> uploader_;
+
+  // Made by the meter, not yet durable: one commit in the ordinary case, several while the store is full.
+  JournalCommit pending_;
+
+  AgentPhase phase_ = AgentPhase::kMetering;
+  std::string reason_;
+  std::string source_reason_;
+  bool finishing_ = false;
+  UtcTime started_{};
+  MonotonicTime next_upload_{};
+  MonotonicTime next_maintenance_{};
+  std::uint64_t sample_duration_us_ = 0;
+  std::optional<std::pair<MonotonicTime, std::uint64_t>> store_size_first_;
+  std::uint64_t gaps_today_ = 0;
+  std::int64_t gap_day_ = 0;
+};
+
+}  // namespace nodemeter

@@ -1,0 +1,167 @@
+// The meter: samples in, entries out. This is where readings become usage.
+//
+// Pure and stepped: no clock, no I/O, no threads; time is what the samples say. The same object runs in the agent, in
+// `simulate` and in the tests. Every rule is product.md's, section 3; agent/METERING.md decides the cases.
+//
+// In memory are the VMs that are here or still have open hours. Of a VM that left, only its registers must survive:
+// they are recalled from the store when it comes back.
+
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "agent/meter_state.h"
+#include "collectors/source.h"
+#include "store/entry.h"
+
+namespace nodemeter {
+
+struct MeterOptions {
+  // True: a VM that is off counts as allocated, as the usage FAQ says. False: only powered-on VMs do.
+  bool count_stopped = true;
+  // An hour closes at the first sample this long after its edge. Longer: later bills, fewer further records.
+  Milliseconds close_grace{30'000};
+  bool simulated = false;
+};
+
+// The wall clock moved by more than this between two samples: a step, not a drift.
+inline constexpr Milliseconds kClockStepMin{500};
+
+// Two clocks that are cut to milliseconds may differ by this much without having moved.
+inline constexpr Milliseconds kClockRounding{1};
+
+// A 32-bit counter that falls has wrapped only if that means fewer operations per second than this; otherwise it fell.
+inline constexpr std::uint64_t kWrapOperationsPerSecondMax = 5'000'000;
+
+// A display name or a reason is kept up to this many bytes.
+inline constexpr std::size_t kNameMax = 255;
+
+class Meter {
+ public:
+  // The stored state of a VM that is not in memory, if the store has one.
+  using Recall = std::function<std::optional<VmState>(const VmId&)>;
+
+  explicit Meter(const MeterOptions& options, Recall recall = {});
+
+  // Puts back what was stored. The next sample starts after a gap: nobody watched in between.
+  void restore(NodeState node, std::vector<VmState> vms);
+
+  // Declares that this store has watched the node, without any VM, until now. For simulations.
+  void begin_empty(const BootId& boot, MonotonicTime monotonic, UtcTime utc);
+
+  // Takes a sample: accounts for the time since the previous one, and closes what is due. Gives the entries to commit,
+  // together with take_changed_rows(). Requires that monotonic time does not fall within one boot.
+  std::vector<Entry> step(const Sample& sample);
+
+  // There is no sample, because of `cause`: the time until the next one is a gap unless it proves otherwise.
+  void source_failed(std::string cause);
+
+  // Closes every open hour now; hours that are not over are marked partial. The agent is asked to end for good.
+  std::vector<Entry> close_all();
+
+  // Rows that changed since the last call: key to bytes, or to nothing for a row that is to be deleted.
+  std::vector<std::pair<std::string, std::optional<std::string>>> take_changed_rows();
+
+  [[nodiscard]] const NodeState& node() const { return node_; }
+  [[nodiscard]] const std::map<VmId, VmState>& vms() const { return vms_; }
+
+  // How far the wall clock moved against monotonic time at the last sample.
+  [[nodiscard]] std::int64_t clock_moved_ms() const { return clock_moved_ms_; }
+
+ private:
+  // What is only known while one sample is taken in.
+  struct Interval {
+    const Sample* sample = nullptr;
+    bool first = false;                 // This store's first sample ever.
+    bool rebooted = false;              // The previous sample was taken in another boot.
+    bool watched = false;               // Every event since the previous sample is known.
+    MonotonicTime previous{};           // The previous sample, if in this boot.
+    MonotonicTime previous_complete{};  // The previous one that listed every VM, if in this boot.
+    std::int64_t offset_ms = 0;         // UTC minus monotonic time, at this sample.
+    struct Touched {
+      MonotonicTime seen{};  // Of the VM, before this sample.
+      BootId boot;
+      bool settled = false;    // A proof in this step: what follows is known again.
+      bool estimated = false;  // Its time includes an unwatched stretch.
+      bool departed = false;   // An event said so: a listing from just before says nothing.
+      bool listed = false;
+    };
+    std::map<VmId, Touched> touched;
+  };
+
+  struct Span {  // Half open, in labelled UTC.
+    UtcTime from;
+    UtcTime to;
+  };
+
+  VmState* find(const VmId& vm);
+  VmState& enter(const VmId& vm);
+  Interval::Touched& touch(const VmState& vm);
+  [[nodiscard]] UtcTime label(MonotonicTime t) const;
+  [[nodiscard]] bool counts(const Levels& levels) const;
+  [[nodiscard]] bool unwatched(const VmState& vm);
+
+  void begin_interval(const Sample& sample);
+  void apply(const VmEvent& event);
+  void observe(const VmReading& reading);
+  void found(VmState& vm, const VmReading& reading);
+  void describe(VmState& vm, const VmReading& reading);
+  void settle_unlisted(VmState& vm);
+  void end_interval();
+  void follow_clock();
+  void close_due();
+  void forget_departed();
+
+  void advance(VmState& vm, MonotonicTime to, const Levels& just_before);
+  void bridge(VmState& vm, MonotonicTime to, const Levels& after, std::optional<MonotonicTime> process_began);
+  void bridge_boots(VmState& vm, UtcTime to, const Levels& low, std::optional<MonotonicTime> process_began);
+  void seen_until(VmState& vm, MonotonicTime to);
+  void cover(VmState& vm, Span span, const Levels& levels, std::uint32_t status);
+  void add_gap(VmState& vm, Span span, std::uint32_t status);
+  void depart(VmState& vm, MonotonicTime at, const std::string& how);
+  void end_runs(VmState& vm, MonotonicTime at);
+
+  void count_devices(VmState& vm, const VmReading& reading);
+  void count_device(VmState& vm, const DeviceReading& reading);
+  DeviceTrack& begin_run(VmState& vm, const DeviceReading& reading);
+  void count_delta(VmState& vm, MeterIndex meter, std::uint64_t delta, MonotonicTime from, MonotonicTime to);
+  void mark(VmState& vm, MonotonicTime at, std::uint32_t status);
+
+  OpenHour& open_hour(VmState& vm, std::int64_t hour);
+  Entry usage_entry(VmState& vm, std::int64_t hour, const OpenHour& open, bool partial) const;
+  void close_hours(VmState& vm, std::int64_t below, bool partial);
+  void record_gap(const VmId& vm, const std::string& cause, UtcTime from, UtcTime to);
+  void record_event(const VmState* vm, std::string_view what, const std::string& how, UtcTime at,
+                    const std::string& extra = {});
+
+  const MeterOptions options_;
+  const Recall recall_;
+  NodeState node_;
+  std::map<VmId, VmState> vms_;
+  std::set<VmId> changed_;
+  std::set<VmId> forgotten_;
+  std::map<VmId, std::string> gone_rows_;
+  bool node_changed_ = false;
+  std::string gap_cause_ = "agent down";  // Of the time since the last sample; "" if it was watched.
+  std::int64_t clock_moved_ms_ = 0;
+  Interval interval_;
+  std::vector<Entry> entries_;
+};
+
+// /subscriptions/{s}/resourceGroups/{g}/providers/Microsoft.Compute/virtualMachines/{name}, parts percent-encoded.
+std::string resource_uri(const VmId& vm, const Owner& owner);
+
+// Keys of state rows.
+std::string vm_row_key(const VmId& vm);    // Here, or with open hours.
+std::string gone_row_key(const VmId& vm);  // Left, and everything is recorded.
+inline constexpr std::string_view kVmRowPrefix = "vm/";
+inline constexpr std::string_view kNodeRowKey = "node";
+
+}  // namespace nodemeter
