@@ -11,6 +11,8 @@
 
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -79,10 +81,13 @@ class Agent {
   void guarded(const std::function<void()>& work);
   MonotonicTime step_now(const ClockReading& now);
   void sample(const ClockReading& now);
+  void collect(std::vector<Entry> entries);
   void commit(const ClockReading& now);
   void upload(const ClockReading& now);
   void publish(const ClockReading& now);
-  void fill_live_vms(LiveSnapshot& snapshot) const;
+  [[nodiscard]] LiveNode live_node(const ClockReading& now);
+  [[nodiscard]] std::vector<LiveVm> live_vms() const;
+  void note_gaps(const std::vector<Entry>& entries, UtcTime now);
   void fail(const std::string& why);
 
   const AgentOptions options_;
@@ -92,20 +97,23 @@ class Agent {
   Schedule schedule_;
   std::unique_ptr<Uploader> uploader_;
 
-  // Made by the meter, not yet durable: one commit in the ordinary case, several while the store is full.
+  // Made by the meter, not yet durable: of one sample in the ordinary case, of several while the store is full.
   JournalCommit pending_;
+  std::map<std::string, std::optional<std::string>> pending_rows_;
 
   AgentPhase phase_ = AgentPhase::kMetering;
   std::string reason_;
   std::string source_reason_;
   bool finishing_ = false;
   UtcTime started_{};
+  std::optional<MonotonicTime> next_sample_;  // Nothing: at once.
   MonotonicTime next_upload_{};
   MonotonicTime next_maintenance_{};
   std::uint64_t sample_duration_us_ = 0;
   std::optional<std::pair<MonotonicTime, std::uint64_t>> store_size_first_;
+  std::chrono::sys_days gap_day_{};
   std::uint64_t gaps_today_ = 0;
-  std::int64_t gap_day_ = 0;
+  std::uint64_t gap_ms_today_ = 0;
 };
 
 }  // namespace nodemeter

@@ -1,0 +1,321 @@
+#include "agent/agent.h"
+
+#include <algorithm>
+#include <exception>
+
+#include "platform/contract.h"
+#include "platform/text.h"
+
+namespace nodemeter {
+
+namespace {
+
+constexpr Milliseconds kMaintenanceInterval{60'000};
+
+// Growth is shown once it was watched for this long.
+constexpr Milliseconds kForecastMin{600'000};
+
+std::string phase_word(AgentPhase phase) {
+  switch (phase) {
+    case AgentPhase::kMetering:
+      return "metering";
+    case AgentPhase::kSourceDown:
+      return "source down";
+    case AgentPhase::kStoreFull:
+      return "disk full";
+    case AgentPhase::kFailed:
+      return "failed";
+  }
+  return "failed";
+}
+
+Meter::Recall recall_from(const Journal& journal, const std::map<std::string, std::optional<std::string>>& pending) {
+  return [&journal, &pending](const VmId& vm) -> std::optional<VmState> {
+    const std::string key = gone_row_key(vm);
+    if (const auto row = pending.find(key); row != pending.end()) {
+      return row->second ? decode_vm_state(*row->second) : std::nullopt;
+    }
+    const auto rows = journal.state_rows(key);
+    if (!rows || rows->empty()) return std::nullopt;
+    return decode_vm_state(rows->front().second);
+  };
+}
+
+}  // namespace
+
+Agent::Agent(const AgentOptions& options, const Seams& seams, std::unique_ptr<Journal> journal)
+    : options_(options),
+      seams_(seams),
+      journal_(std::move(journal)),
+      meter_(options.meter, recall_from(*journal_, pending_rows_)),
+      schedule_(options.sample_interval),
+      started_(seams.clock.now().utc) {
+  if (seams_.transport == nullptr) return;
+  uploader_ = std::make_unique<Uploader>(*journal_, *seams_.transport, seams_.random, seams_.log, options_.uploader);
+}
+
+Result<std::unique_ptr<Agent>> Agent::open(const AgentOptions& options, const Seams& seams) {
+  JournalOptions journal_options;
+  journal_options.node = options.node;
+  journal_options.location = options.location;
+  journal_options.simulated = options.meter.simulated;
+  Result<std::unique_ptr<Journal>> journal = Journal::open(seams.store, journal_options, seams.random);
+  if (!journal) return journal.error();
+  std::unique_ptr<Agent> agent(new Agent(options, seams, std::move(journal).value()));
+  if (Status restored = agent->restore(); !restored) return restored.error();
+  return agent;
+}
+
+Status Agent::restore() {
+  const auto node_rows = journal_->state_rows(kNodeRowKey);
+  if (!node_rows) return node_rows.error();
+  if (node_rows->empty()) return Done{};
+  const std::optional<NodeState> node = decode_node_state(node_rows->front().second);
+  if (!node) return Error{ErrorCode::kCorrupt, "the node's state row does not decode"};
+  const auto vm_rows = journal_->state_rows(kVmRowPrefix);
+  if (!vm_rows) return vm_rows.error();
+  std::vector<VmState> vms;
+  for (const auto& [key, row] : *vm_rows) {
+    std::optional<VmState> vm = decode_vm_state(row);
+    if (!vm) return Error{ErrorCode::kCorrupt, "state row " + key + " does not decode"};
+    vms.push_back(std::move(*vm));
+  }
+  meter_.restore(*node, std::move(vms));
+  return Done{};
+}
+
+void Agent::begin_empty() {
+  const ClockReading now = seams_.clock.now();
+  meter_.begin_empty(now.boot, now.monotonic, now.utc);
+}
+
+MonotonicTime Agent::step() {
+  const ClockReading now = seams_.clock.now();
+  MonotonicTime next = now.monotonic + options_.sample_interval;
+  guarded([&] { next = step_now(now); });
+  return next;
+}
+
+void Agent::finish() {
+  guarded([&] {
+    const ClockReading now = seams_.clock.now();
+    sample(now);
+    collect(meter_.close_all());
+    commit(now);
+    finishing_ = true;
+    next_upload_ = now.monotonic;
+    publish(now);
+  });
+}
+
+std::uint64_t Agent::backlog() const { return journal_->state().last_sequence - journal_->state().acknowledged; }
+
+// A broken promise inside stops the agent, not the process that embeds it.
+void Agent::guarded(const std::function<void()>& work) {
+  if (phase_ == AgentPhase::kFailed) return;
+  try {
+    work();
+  } catch (const std::exception& broken) {
+    fail(broken.what());
+  }
+}
+
+MonotonicTime Agent::step_now(const ClockReading& now) {
+  const bool due = !next_sample_ || now.monotonic >= *next_sample_;
+  if (!finishing_ && (seams_.source.take_urgency() || due)) {
+    sample(now);
+    next_sample_ = schedule_.next_after(seams_.clock.now());
+    publish(now);
+  }
+  if (phase_ == AgentPhase::kFailed) return now.monotonic + options_.sample_interval;
+  if (finishing_ && !pending_.entries.empty()) commit(now);
+  upload(now);
+  if (now.monotonic >= next_maintenance_) {
+    seams_.store.maintain();
+    next_maintenance_ = now.monotonic + kMaintenanceInterval;
+  }
+  MonotonicTime next = finishing_ ? now.monotonic + kMaintenanceInterval : next_sample_.value_or(now.monotonic);
+  if (uploader_) next = std::min(next, next_upload_);
+  return next;
+}
+
+void Agent::sample(const ClockReading& now) {
+  Result<Sample> sample = seams_.source.read_all();
+  if (!sample) {
+    if (source_reason_ != sample.error().message) {
+      seams_.log.error("the hypervisor cannot be read: this time is a gap until it answers",
+                       {{"why", sample.error().message}});
+    }
+    source_reason_ = sample.error().message;
+    meter_.source_failed("source failed");
+    phase_ = AgentPhase::kSourceDown;
+    reason_ = source_reason_;
+    return;
+  }
+  if (!source_reason_.empty()) seams_.log.info("the hypervisor answers again");
+  source_reason_.clear();
+  collect(meter_.step(*sample));
+  if (meter_.clock_moved_ms() > kClockStepMin.count() || meter_.clock_moved_ms() < -kClockStepMin.count()) {
+    seams_.log.warning("the wall clock was set", {{"by_ms", std::to_string(meter_.clock_moved_ms())}});
+  }
+  commit(now);
+  const ClockReading end = seams_.clock.now();
+  sample_duration_us_ = static_cast<std::uint64_t>((end.monotonic - now.monotonic).count()) * 1000;
+}
+
+void Agent::collect(std::vector<Entry> entries) {
+  // What waits from earlier could not be written down in time.
+  for (Entry& waiting : pending_.entries) {
+    if (waiting.kind == EntryKind::kUsage) waiting.status |= status_bit::kLate;
+  }
+  note_gaps(entries, meter_.node().last_utc);
+  std::move(entries.begin(), entries.end(), std::back_inserter(pending_.entries));
+  for (auto& [key, row] : meter_.take_changed_rows()) pending_rows_.insert_or_assign(std::move(key), std::move(row));
+}
+
+void Agent::commit(const ClockReading& now) {
+  pending_.state.clear();
+  for (const auto& [key, row] : pending_rows_) pending_.state.push_back({key, row});
+  const Status committed = journal_->commit(pending_, now.utc);
+  if (committed) {
+    if (phase_ == AgentPhase::kStoreFull)
+      seams_.log.info("the store has room again: everything that waited is committed");
+    pending_ = JournalCommit{};
+    pending_rows_.clear();
+    phase_ = AgentPhase::kMetering;
+    reason_.clear();
+    return;
+  }
+  if (committed.error().code != ErrorCode::kFull) {
+    fail(committed.error().message);
+    return;
+  }
+  if (phase_ != AgentPhase::kStoreFull) {
+    seams_.log.error("the store is full: metering goes on in memory", {{"why", committed.error().message}});
+  }
+  phase_ = AgentPhase::kStoreFull;
+  reason_ = committed.error().message;
+}
+
+void Agent::upload(const ClockReading& now) {
+  if (!uploader_) return;
+  const Result<MonotonicTime> next = uploader_->step(now.monotonic, now.utc, finishing_);
+  if (next) {
+    next_upload_ = *next;
+    return;
+  }
+  if (next.error().code == ErrorCode::kFull) {
+    next_upload_ = now.monotonic + options_.sample_interval;
+    return;
+  }
+  fail(next.error().message);
+}
+
+void Agent::fail(const std::string& why) {
+  phase_ = AgentPhase::kFailed;
+  reason_ = why;
+  seams_.log.error("the agent stops: it appends nothing more", {{"why", why}});
+  if (seams_.live) publish(seams_.clock.now());
+}
+
+// --- The live view --------------------------------------------------------------------------------------------------
+
+void Agent::note_gaps(const std::vector<Entry>& entries, UtcTime now) {
+  const auto today = std::chrono::floor<std::chrono::days>(now);
+  if (today != gap_day_) {
+    gap_day_ = today;
+    gaps_today_ = gap_ms_today_ = 0;
+  }
+  for (const Entry& entry : entries) {
+    if (entry.kind != EntryKind::kGap) continue;
+    ++gaps_today_;
+    gap_ms_today_ += static_cast<std::uint64_t>(Milliseconds(entry.usage_end - entry.usage_start).count());
+  }
+}
+
+void Agent::publish(const ClockReading& now) {
+  if (seams_.live == nullptr) return;
+  LiveSnapshot snapshot;
+  snapshot.node = live_node(now);
+  snapshot.vms = live_vms();
+  seams_.live->publish(snapshot);
+}
+
+LiveNode Agent::live_node(const ClockReading& now) {
+  const JournalState& journal = journal_->state();
+  LiveNode node;
+  node.node = options_.node.text();
+  node.version = options_.version;
+  node.source = seams_.source.description();
+  node.state = phase_word(phase_);
+  node.reason = reason_;
+  node.started = started_;
+  node.sampled = meter_.node().last_utc;
+  node.sampled_monotonic = meter_.node().last_sample;
+  node.sample_interval_ms = static_cast<std::uint64_t>(options_.sample_interval.count());
+  node.sample_duration_us = sample_duration_us_;
+  node.clock_synchronised = meter_.node().synchronised;
+  node.clock_offset_moved_ms = meter_.clock_moved_ms();
+  node.epoch = journal.epoch;
+  node.last_sequence = journal.last_sequence;
+  node.acknowledged = journal.acknowledged;
+  node.uploading = uploader_ != nullptr;
+  if (uploader_) {
+    node.upload_state = uploader_->state().phase;
+    node.upload_reason = uploader_->state().reason;
+  }
+  node.parked = journal.parked;
+  const KeyValue::Usage usage = seams_.store.usage();
+  node.store_used_bytes = usage.used_bytes;
+  node.store_size_max_bytes = usage.size_max_bytes;
+  if (!store_size_first_) store_size_first_ = {now.monotonic, usage.used_bytes};
+  const Milliseconds watched = now.monotonic - store_size_first_->first;
+  if (watched >= kForecastMin && usage.used_bytes > store_size_first_->second) {
+    const std::uint64_t grown = usage.used_bytes - store_size_first_->second;
+    node.store_bytes_per_day = grown * 86'400'000 / static_cast<std::uint64_t>(watched.count());
+  }
+  node.gaps_today = gaps_today_;
+  node.gap_ms_today = gap_ms_today_;
+  node.simulated = options_.meter.simulated;
+  return node;
+}
+
+std::vector<LiveVm> Agent::live_vms() const {
+  constexpr std::int64_t kHourMs = 3'600'000;
+  const std::int64_t hour = meter_.node().last_utc.time_since_epoch().count() / kHourMs;
+  std::vector<LiveVm> rows;
+  for (const auto& [id, vm] : meter_.vms()) {
+    if (!vm.present) continue;
+    LiveVm row;
+    row.vm = id;
+    row.name = vm.name;
+    row.subscription = vm.owner->subscription;
+    row.tenant = vm.owner->tenant;
+    row.owner_known = vm.owner->known;
+    row.billable = vm.owner->billable;
+    row.power = static_cast<std::uint8_t>(vm.levels.power);
+    row.vcores = vm.levels.vcores;
+    row.memory_mib = vm.levels.memory_mib;
+    row.disk_mib = vm.levels.disk_mib.value_or(0);
+    const auto per_second = [&](MeterIndex meter) -> std::optional<std::uint64_t> {
+      const std::optional<std::uint64_t>& delta = vm.rates.delta[static_cast<std::size_t>(meter)];
+      if (!delta || vm.rates.span_ms == 0) return std::nullopt;
+      return *delta * 1000 / vm.rates.span_ms;
+    };
+    row.cpu_permille = per_second(MeterIndex::kCpuTime);
+    if (row.cpu_permille) *row.cpu_permille /= 1000;  // Microseconds per second to thousandths of a core.
+    row.disk_read_bytes_per_s = per_second(MeterIndex::kDiskReadBytes);
+    row.disk_write_bytes_per_s = per_second(MeterIndex::kDiskWriteBytes);
+    row.network_receive_bytes_per_s = per_second(MeterIndex::kNetworkReceiveBytes);
+    row.network_transmit_bytes_per_s = per_second(MeterIndex::kNetworkTransmitBytes);
+    if (const auto open = vm.hours.find(hour); open != vm.hours.end()) {
+      row.hour_vcore_ms = at(open->second.quantity, MeterIndex::kBaseVmHours);
+      row.hour_gap_ms = static_cast<std::uint64_t>(std::max<std::int64_t>(0, open->second.gap_ms));
+      row.status = open->second.status;
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+}  // namespace nodemeter
