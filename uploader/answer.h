@@ -20,9 +20,9 @@ enum class Verdict {
 
 struct Answer {
   Verdict verdict = Verdict::kRetry;
-  std::string reason;                         // For status and log; "" when accepted.
-  std::optional<Milliseconds> retry_after;    // The receiver's wish.
-  std::optional<Sequence> resend_from;        // The receiver lost something and asks for it again.
+  std::string reason;                       // For status and log; "" when accepted.
+  std::optional<Milliseconds> retry_after;  // The receiver's wish.
+  std::optional<Sequence> resend_from;      // The receiver lost something and asks for it again.
 };
 
 Answer classify(const UploadResponse& response, Sequence batch_last);

@@ -2,6 +2,8 @@
 //
 // TLS verification always; redirects never followed; plain HTTP only to loopback unless `plaintext`; credentials are
 // re-read from their files for every attempt and never logged. The embedder calls curl_global_init.
+//
+// Threads: the seam's rule, one at a time. Destruction waits for the transfer under way to give up: about a second.
 
 #pragma once
 
@@ -26,7 +28,8 @@ struct CurlOptions {
   std::uint64_t rate_limit_bytes_per_s = 0;  // 0: none.
   bool plaintext = false;
   Milliseconds connect_timeout{10'000};
-  Milliseconds total_timeout{120'000};
+  Milliseconds total_timeout{120'000};  // A configured rate limit lengthens it by the time that the limit costs.
+  Milliseconds low_speed_time{30'000};  // Given up after this long with hardly a byte either way. Whole seconds.
   std::string user_agent = "nodemeter";
 };
 

@@ -1,7 +1,7 @@
 // How a batch travels: begin and poll, never blocking a step.
 //
-// Implementations: CurlTransport (libcurl on a helper thread) and SimTransport (tests/sim). The transport says what came
-// back; uploader/answer.h decides what it means. Threads: one at a time.
+// Implementations: CurlTransport (libcurl on a helper thread) and SimTransport (tests/sim). The transport says what
+// came back; uploader/answer.h decides what it means. Threads: one at a time.
 
 #pragma once
 
@@ -17,20 +17,20 @@
 namespace nodemeter {
 
 struct UploadRequest {
-  std::string url_suffix_token;  // insert_deduplication_token, not yet percent-encoded.
+  std::string url_suffix_token;                              // insert_deduplication_token, not yet percent-encoded.
   std::vector<std::pair<std::string, std::string>> headers;  // Nodemeter-… headers.
-  std::string body;              // Uncompressed rows; the transport compresses as configured.
+  std::string body;  // Uncompressed rows; the transport compresses as configured.
 };
 
 struct UploadResponse {
   // Set: no complete HTTP answer came (network, TLS, time-out); the text is for people.
   std::optional<std::string> transport_error;
-  bool certificate_error = false;  // The peer or our own certificate was refused: configuration, not weather.
+  bool certificate_error = false;    // The peer or our own certificate was refused: configuration, not weather.
   bool configuration_error = false;  // Nothing was sent: a credential file cannot be read, no URL is valid.
-  bool sent_nothing = false;       // The request provably did not leave (refused, DNS): outcome known.
+  bool sent_nothing = false;         // The request provably did not leave (refused, DNS): outcome known.
   int status = 0;
   std::map<std::string, std::string> headers;  // Names in lower case.
-  std::string body;                // At most kAnswerBytesMax; a longer one is cut.
+  std::string body;                            // At most kAnswerBytesMax; a longer one is cut.
   UtcTime received_at{};
 };
 inline constexpr std::size_t kAnswerBytesMax = 64 * 1024;

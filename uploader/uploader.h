@@ -22,7 +22,12 @@ struct UploaderOptions {
   Milliseconds backoff_cap{300'000};
   // At most this long from a commit to the first send of what it holds: small backlogs wait to travel together.
   Milliseconds interval{60'000};
-  Milliseconds resend_interval_min{3'600'000};  // resend_from is obeyed at most this often.
+  // resend_from is obeyed at most this often; the same wish again waits twice as long each time, for what the receiver
+  // misses may be gone here too.
+  Milliseconds resend_interval_min{3'600'000};
+  // The receiver removes repeats by (node, epoch, sequence, digest), as nodemeter's own and the ClickHouse schema do.
+  // false: a batch whose outcome is unknown is never cut differently, so a row that offends in it stays at the front.
+  bool receiver_removes_repeats = true;
   Journal::BatchLimits limits;
 };
 
@@ -32,6 +37,7 @@ struct UploaderState {
   std::uint32_t attempt = 0;   // Of the current batch.
   std::uint64_t acknowledged_batches = 0;
   std::uint64_t failed_attempts = 0;
+  std::uint64_t parked_entries = 0;  // Set aside by this uploader since it was made.
 };
 
 class Uploader {
@@ -47,8 +53,35 @@ class Uploader {
   [[nodiscard]] const UploaderState& state() const { return state_; }
 
  private:
-  Result<Done> take(const UploadResponse& response, MonotonicTime now);
+  enum class Aim {
+    kBatch,  // The frozen batch itself.
+    kProbe,  // Another row of a refused batch, sent alone to learn whether the receiver takes anything at all.
+  };
+  struct InFlight {
+    FrozenBatch batch;
+    Aim aim = Aim::kBatch;
+  };
+  // A refused batch is searched by halves: a row that offends lies in (acknowledged, bad_last].
+  struct Search {
+    Sequence bad_last = 0;        // 0: no such row is known now.
+    Sequence batch_last = 0;      // Where the batch ended when it was first refused.
+    bool other_accepted = false;  // Another row of it went through: the receiver works, the row is to blame.
+    std::uint32_t probes = 0;     // Rows tried alone while the first row stands accused.
+    std::string reason;
+  };
+
+  Status take(const UploadResponse& response, MonotonicTime now);
+  Status take_accepted(const InFlight& sent, const Answer& answer, MonotonicTime now);
+  Status take_refused(const InFlight& sent, const Answer& answer, MonotonicTime now);
+  Status obey_resend(Sequence from, MonotonicTime now);
+  Status park(const FrozenBatch& batch);
   void back_off(const Answer& answer, MonotonicTime now);
+  [[nodiscard]] std::optional<MonotonicTime> backlog_due(MonotonicTime now, bool flush);
+  [[nodiscard]] Sequence search_end(const FrozenBatch& batch) const;
+  Result<std::optional<InFlight>> next_to_send();
+  Result<std::optional<InFlight>> probe_of(const FrozenBatch& accused);
+  Status send(const InFlight& next);
+  void note_failure(const Answer& answer);
 
   Journal& journal_;
   Transport& transport_;
@@ -56,13 +89,19 @@ class Uploader {
   Log& log_;
   UploaderOptions options_;
   UploaderState state_;
-  std::optional<FrozenBatch> in_flight_;
+  std::optional<InFlight> in_flight_;
+  std::string last_token_;               // Of the newest attempt: a new one starts counting at 1.
+  std::uint32_t failures_in_a_row_ = 0;  // Decides how long to back off.
   MonotonicTime next_attempt_{};
-  std::optional<MonotonicTime> backlog_since_;
+  std::optional<MonotonicTime> backlog_due_;  // When the waiting backlog has to leave.
+  Sequence due_through_ = 0;                  // Entries up to here have waited long enough.
+  std::optional<Search> search_;
+  std::uint32_t refusals_ = 0;    // Of the same bytes: the second one counts.
+  bool outcome_unknown_ = false;  // An attempt of the frozen batch may have been stored.
+  bool first_step_ = true;
   std::optional<MonotonicTime> last_resend_;
-  bool outcome_unknown_ = false;     // An attempt of the frozen batch may have been stored.
-  bool accepted_since_data_ = false; // Another row went through after a data fault: the receiver works.
-  std::string data_reason_;
+  Sequence last_resend_wish_ = 0;
+  Milliseconds resend_wait_{};
 };
 
 // Full jitter: uniform in [0, min(cap, base * 2^(attempt-1))], but at least base / 2 after the first failure.
