@@ -155,6 +155,9 @@ class Meter {
   std::vector<Entry> entries_;
 };
 
+// Across time that nobody watched, the smaller of both sides is what is proven.
+Levels smaller(const Levels& a, const Levels& b);
+
 // /subscriptions/{s}/resourceGroups/{g}/providers/Microsoft.Compute/virtualMachines/{name}, parts percent-encoded.
 std::string resource_uri(const VmId& vm, const Owner& owner);
 

@@ -1,0 +1,281 @@
+// The meter's arithmetic: time into covered or gap, counters into quantities.
+
+#include <algorithm>
+
+#include "agent/meter.h"
+#include "agent/meter_time.h"
+
+namespace nodemeter {
+
+namespace {
+
+Levels with_power(Levels levels, Power power) {
+  levels.power = power;
+  return levels;
+}
+
+}  // namespace
+
+Levels smaller(const Levels& a, const Levels& b) {
+  Levels low;
+  low.power = a.power == Power::kOff || b.power == Power::kOff ? Power::kOff : b.power;
+  low.vcores = std::min(a.vcores, b.vcores);
+  low.memory_mib = std::min(a.memory_mib, b.memory_mib);
+  if (a.disk_mib && b.disk_mib) low.disk_mib = std::min(*a.disk_mib, *b.disk_mib);
+  return low;
+}
+
+// --- Time: covered or gap -------------------------------------------------------------------------------------------
+
+// The VM was here until `to`. `just_before`: what is known to have been in force right before `to`.
+void Meter::advance(VmState& vm, MonotonicTime to, const Levels& just_before) {
+  if (unwatched(vm)) {
+    bridge(vm, to, just_before, std::nullopt);
+    return;
+  }
+  if (to <= vm.seen) return;
+  cover(vm, {label(vm.seen), label(to)}, vm.levels, 0);
+  seen_until(vm, to);
+}
+
+// The VM was here before a stretch that nobody watched, and it is here at `to`: what is proven about the stretch?
+void Meter::bridge(VmState& vm, MonotonicTime to, const Levels& after, std::optional<MonotonicTime> process_began) {
+  touch(vm).settled = touch(vm).estimated = true;
+  const Levels low = smaller(vm.levels, after);
+  if (vm.boot != interval_.sample->boot) {
+    bridge_boots(vm, label(to), with_power(low, after.power), process_began);
+    if (vm.levels.power != Power::kOff) end_runs(vm, to);
+    vm.no_run_at = MonotonicTime{};
+    seen_until(vm, to);
+    return;
+  }
+  if (to <= vm.seen) return;
+  const bool new_run = process_began && *process_began > vm.seen && *process_began < to;
+  const MonotonicTime known_on = new_run ? *process_began : to;
+  // Until a run that began inside: on both sides it was here, but nothing says that it was on.
+  const Levels until = new_run ? with_power(low, Power::kOff) : low;
+  const Span first{label(vm.seen), label(known_on)};
+  if (counts(until)) {
+    cover(vm, first, until, status_bit::kEstimated);
+  } else if (vm.levels.power != Power::kOff || after.power != Power::kOff) {
+    add_gap(vm, first, status_bit::kEstimated);
+  }
+  if (new_run) cover(vm, {label(known_on), label(to)}, with_power(low, after.power), status_bit::kEstimated);
+  seen_until(vm, to);
+}
+
+// Across a reboot presence on both sides proves nothing about the time between, except for a run that began in it.
+void Meter::bridge_boots(VmState& vm, UtcTime to, const Levels& low, std::optional<MonotonicTime> process_began) {
+  const std::uint32_t status = status_bit::kEstimated | status_bit::kAcrossBoots;
+  const UtcTime from = vm.seen_utc;
+  if (to <= from) return;  // The clock lost more than the node was down: nothing can be said of it.
+  const UtcTime known_on = process_began ? std::clamp(label(*process_began), from, to) : to;
+  if (options_.count_stopped || vm.levels.power != Power::kOff) add_gap(vm, {from, known_on}, status);
+  if (known_on < to) cover(vm, {known_on, to}, low, status);
+}
+
+void Meter::cover(VmState& vm, Span span, const Levels& levels, std::uint32_t status) {
+  if (!counts(levels)) return;
+  if (!interval_.sample->clock_synchronised) status |= status_bit::kClockUnsynchronised;
+  const auto count = [](OpenHour& open, MeterIndex meter, std::uint64_t quantity) {
+    at(open.quantity, meter) += quantity;
+    open.metered |= 1u << static_cast<unsigned>(meter);
+  };
+  for (std::int64_t from = ms(span.from); from < ms(span.to);) {
+    const std::int64_t hour = hour_of(from);
+    const std::int64_t end = std::min(ms(span.to), (hour + 1) * kHourMs);
+    const auto part = static_cast<std::uint64_t>(end - from);
+    OpenHour& open = open_hour(vm, hour);
+    open.covered_ms += part;
+    open.status |= status;
+    open.vcores = levels.vcores;
+    open.owner = vm.owner;
+    count(open, MeterIndex::kVmHours, part);
+    count(open, MeterIndex::kBaseVmHours, part * levels.vcores);
+    count(open, MeterIndex::kMemoryHours, levels.power == Power::kOff ? 0 : part * levels.memory_mib);
+    if (levels.disk_mib) {
+      count(open, MeterIndex::kDiskAllocatedHours, part * *levels.disk_mib);
+    } else {
+      open.status |= status_bit::kCounterMissing;
+    }
+    from = end;
+  }
+}
+
+void Meter::add_gap(VmState& vm, Span span, std::uint32_t status) {
+  for (std::int64_t from = ms(span.from); from < ms(span.to);) {
+    const std::int64_t hour = hour_of(from);
+    const std::int64_t end = std::min(ms(span.to), (hour + 1) * kHourMs);
+    OpenHour& open = open_hour(vm, hour);
+    open.gap_ms += end - from;
+    open.status |= status;
+    open.owner = vm.owner;
+    from = end;
+  }
+}
+
+void Meter::depart(VmState& vm, MonotonicTime at, const std::string& how) {
+  end_runs(vm, at);
+  vm.present = false;
+  vm.left_behind = how == "migrated";
+  vm.levels.power = Power::kOff;
+  vm.no_run_at = at;
+  record_event(&vm, "departed", how, label(at));
+}
+
+// The counters went with the process: what was used since their last reading is not known.
+void Meter::end_runs(VmState& vm, MonotonicTime at) {
+  const bool unread = std::any_of(vm.tracks.begin(), vm.tracks.end(), [&](const DeviceTrack& track) {
+    return std::any_of(track.base.begin(), track.base.end(),
+                       [&](const std::optional<CounterBase>& base) { return base && base->read_at < at; });
+  });
+  if (unread && vm.present) mark(vm, at, status_bit::kUsageLost);
+  vm.tracks.clear();
+}
+
+// --- Counters -------------------------------------------------------------------------------------------------------
+
+void Meter::count_devices(VmState& vm, const VmReading& reading) {
+  vm.rates = {};
+  const Interval::Touched& touched = touch(vm);
+  if (touched.boot == interval_.sample->boot && interval_.sample->taken_at > touched.seen) {
+    vm.rates.span_ms = static_cast<std::uint64_t>((interval_.sample->taken_at - touched.seen).count());
+  }
+  for (const DeviceReading& device : reading.devices) count_device(vm, device);
+  const auto unplugged = [&](const DeviceTrack& track) {
+    return std::none_of(reading.devices.begin(), reading.devices.end(), [&](const DeviceReading& device) {
+      return device.kind == track.kind && device.id == track.id;
+    });
+  };
+  const auto first_gone = std::stable_partition(vm.tracks.begin(), vm.tracks.end(),
+                                                [&](const DeviceTrack& track) { return !unplugged(track); });
+  if (first_gone == vm.tracks.end()) return;
+  mark(vm, interval_.sample->taken_at, status_bit::kRunChanged | status_bit::kUsageLost);
+  vm.tracks.erase(first_gone, vm.tracks.end());
+}
+
+namespace {
+
+struct CounterMeter {
+  DeviceKind kind;
+  std::size_t counter;
+  MeterIndex meter;
+  bool operations;  // Of Reading's operations_width_bits.
+};
+
+constexpr CounterMeter kCounterMeters[] = {
+    {DeviceKind::kCpu, kCpuTimeUs, MeterIndex::kCpuTime, false},
+    {DeviceKind::kDisk, kReadBytes, MeterIndex::kDiskReadBytes, false},
+    {DeviceKind::kDisk, kWriteBytes, MeterIndex::kDiskWriteBytes, false},
+    {DeviceKind::kDisk, kReadOperations, MeterIndex::kDiskReadOperations, true},
+    {DeviceKind::kDisk, kWriteOperations, MeterIndex::kDiskWriteOperations, true},
+    {DeviceKind::kNic, kReceiveBytes, MeterIndex::kNetworkReceiveBytes, false},
+    {DeviceKind::kNic, kTransmitBytes, MeterIndex::kNetworkTransmitBytes, false},
+    {DeviceKind::kNic, kReceivePackets, MeterIndex::kNetworkReceivePackets, false},
+    {DeviceKind::kNic, kTransmitPackets, MeterIndex::kNetworkTransmitPackets, false},
+};
+
+// The advance of a 32-bit counter that wrapped once, if its rate is believable.
+std::optional<std::uint64_t> wrapped_advance(std::uint64_t before, std::uint64_t now, Milliseconds span) {
+  constexpr std::uint64_t kRange = 1ull << 32;
+  if (before >= kRange || now >= kRange || span.count() <= 0) return std::nullopt;
+  const std::uint64_t advance = kRange - before + now;
+  const std::uint64_t most = kWrapOperationsPerSecondMax * static_cast<std::uint64_t>(span.count()) / 1000;
+  return advance <= most ? std::optional(advance) : std::nullopt;
+}
+
+}  // namespace
+
+void Meter::count_device(VmState& vm, const DeviceReading& reading) {
+  const auto known = std::find_if(vm.tracks.begin(), vm.tracks.end(), [&](const DeviceTrack& track) {
+    return track.kind == reading.kind && track.id == reading.id;
+  });
+  const bool same_run = known != vm.tracks.end() && known->run == reading.run;
+  if (known != vm.tracks.end() && !same_run) {
+    mark(vm, reading.read_at, status_bit::kRunChanged | status_bit::kUsageLost);
+    vm.tracks.erase(known);
+  }
+  DeviceTrack& track = same_run ? *known : begin_run(vm, reading);
+  for (const CounterMeter& rule : kCounterMeters) {
+    if (rule.kind != reading.kind) continue;
+    const Reading& counter = reading.counters[rule.counter];
+    if (const Absence* absence = std::get_if<Absence>(&counter)) {
+      const bool failed = *absence == Absence::kVmBusy || *absence == Absence::kReadFailed;
+      if (failed) mark(vm, reading.read_at, status_bit::kCounterMissing);
+      continue;
+    }
+    const std::uint64_t value = std::get<std::uint64_t>(counter);
+    std::optional<CounterBase>& base = track.base[rule.counter];
+    std::optional<std::uint64_t> advance;
+    if (base && value >= base->value) advance = value - base->value;
+    if (base && value < base->value && rule.operations && reading.operations_width_bits == 32) {
+      advance = wrapped_advance(base->value, value, reading.read_at - base->read_at);
+      if (advance) mark(vm, reading.read_at, status_bit::kWrapped);
+    }
+    if (advance) {
+      count_delta(vm, rule.meter, *advance, base->read_at, reading.read_at);
+    } else {
+      mark(vm, reading.read_at, base ? status_bit::kCounterFell : status_bit::kBaseline);
+    }
+    base = CounterBase{value, reading.read_at};
+  }
+}
+
+// A run that was not there before. Its counters count from zero only if it is proven to have begun after the VM's last
+// committed sample; otherwise what it used before is somebody else's knowledge.
+DeviceTrack& Meter::begin_run(VmState& vm, const DeviceReading& reading) {
+  DeviceTrack& track = vm.tracks.emplace_back();
+  track.kind = reading.kind;
+  track.id = reading.id;
+  track.run = reading.run;
+  const Interval::Touched& touched = touch(vm);
+  std::optional<MonotonicTime> begun;
+  if (vm.no_run_at) {
+    begun = std::max(reading.begun.value_or(*vm.no_run_at), *vm.no_run_at);
+  } else if (reading.begun && !interval_.first) {
+    if (touched.boot != interval_.sample->boot || *reading.begun >= touched.seen) begun = reading.begun;
+  }
+  if (!begun) return track;
+  for (const CounterMeter& rule : kCounterMeters) {
+    const Absence* absence = std::get_if<Absence>(&reading.counters[rule.counter]);
+    if (rule.kind != reading.kind || (absence && *absence == Absence::kNotOffered)) continue;
+    track.base[rule.counter] = CounterBase{0, std::min(*begun, reading.read_at)};
+  }
+  return track;
+}
+
+void Meter::count_delta(VmState& vm, MeterIndex meter, std::uint64_t delta, MonotonicTime from, MonotonicTime to) {
+  std::optional<std::uint64_t>& rate = vm.rates.delta[static_cast<std::size_t>(meter)];
+  rate = rate.value_or(0) + delta;
+  const std::int64_t begin = ms(label(from));
+  const std::int64_t end = ms(label(to));
+  const std::uint32_t status = touch(vm).estimated ? status_bit::kEstimated : 0;
+  const auto count = [&](std::int64_t hour, std::uint64_t quantity) {
+    OpenHour& open = open_hour(vm, hour);
+    at(open.quantity, meter) += quantity;
+    open.metered |= 1u << static_cast<unsigned>(meter);
+    open.status |= status;
+  };
+  // The interval ends at its last instant: a reading exactly on an edge speaks for the hour before it.
+  const std::int64_t last_hour = hour_of(end > begin ? end - 1 : begin);
+  std::uint64_t given = 0;
+  for (std::int64_t hour = hour_of(begin); hour < last_hour; ++hour) {
+    const auto elapsed = static_cast<std::uint64_t>((hour + 1) * kHourMs - begin);
+    const auto span = static_cast<std::uint64_t>(end - begin);
+    const auto until = static_cast<std::uint64_t>(static_cast<unsigned __int128>(delta) * elapsed / span);
+    count(hour, until - given);
+    given = until;
+  }
+  count(last_hour, delta - given);
+}
+
+void Meter::mark(VmState& vm, MonotonicTime at, std::uint32_t status) {
+  const std::int64_t t = ms(label(at));
+  // An instant on an edge ends the hour before it; if that hour holds nothing of this VM, it begins the next.
+  const auto before = vm.hours.find(hour_of(t - 1));
+  const std::int64_t hour = before != vm.hours.end() ? before->first : hour_of(t);
+  touch(vm);
+  open_hour(vm, hour).status |= status;
+}
+
+}  // namespace nodemeter

@@ -1,0 +1,172 @@
+// Goal: the rules of this repository that a compiler does not check.
+// Method: read every tracked source as text. Layers include downwards only; a vendor stays in its files; every test and
+// fuzz target is in the build by its name; nothing unfinished or local to one machine is left behind.
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Source {
+  std::string path;  // Relative to the root, with forward slashes.
+  std::string text;
+};
+
+std::vector<Source> sources() {
+  std::vector<Source> all;
+  const fs::path root = SOURCE_ROOT;
+  for (const char* folder : {"platform", "collectors", "store", "uploader", "agent", "tests"}) {
+    for (const auto& file : fs::recursive_directory_iterator(root / folder)) {
+      const std::string extension = file.path().extension().string();
+      if (extension != ".cpp" && extension != ".h") continue;
+      std::ostringstream text;
+      text << std::ifstream(file.path()).rdbuf();
+      all.push_back({fs::relative(file.path(), root).generic_string(), text.str()});
+    }
+  }
+  std::sort(all.begin(), all.end(), [](const Source& a, const Source& b) { return a.path < b.path; });
+  return all;
+}
+
+std::vector<std::string> includes(const Source& source) {
+  static const std::regex kInclude("^#include [<\"]([^>\"]+)[>\"]", std::regex::multiline);
+  std::vector<std::string> found;
+  for (std::sregex_iterator it(source.text.begin(), source.text.end(), kInclude), end; it != end; ++it) {
+    found.push_back((*it)[1]);
+  }
+  return found;
+}
+
+std::string layer_of(const std::string& path) { return path.substr(0, path.find('/')); }
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string all;
+  for (const std::string& line : lines) all += line + "\n";
+  return all;
+}
+
+// Everything in `found` as text, so that a failure names each offender.
+#define CHECK_NONE(found) CHECK(joined(found) == "")
+
+}  // namespace
+
+TEST_CASE("includes go down the layers only", "[tidy]") {
+  const std::map<std::string, std::set<std::string>> allowed{
+      {"platform", {"platform"}},
+      {"collectors", {"platform", "collectors"}},
+      {"store", {"platform", "store"}},
+      {"uploader", {"platform", "store", "uploader"}},
+      {"agent", {"platform", "collectors", "store", "uploader", "agent"}},
+  };
+  std::vector<std::string> found;
+  for (const Source& source : sources()) {
+    const auto rule = allowed.find(layer_of(source.path));
+    if (rule == allowed.end()) continue;
+    for (const std::string& include : includes(source)) {
+      const std::string layer = layer_of(include);
+      const bool ours = allowed.count(layer) > 0 || layer == "tests";
+      if (ours && rule->second.count(layer) == 0) found.push_back(source.path + " includes " + include);
+      // The aggregator is the far end of the wire: nothing on the node knows it.
+      const bool aggregator = include.rfind("uploader/aggregator/", 0) == 0;
+      if (aggregator && source.path.rfind("uploader/aggregator/", 0) != 0)
+        found.push_back(source.path + " includes " + include);
+    }
+  }
+  CHECK_NONE(found);
+}
+
+TEST_CASE("a vendor header stays in its files", "[tidy]") {
+  const std::vector<std::pair<std::string, std::string>> homes{
+      {"lmdb.h", "store/lmdb_kv.cpp"},
+      {"msgpack.hpp", "store/entry_codec.cpp"},
+      {"curl/curl.h", "uploader/curl_(transport|global).*"},
+      {"libvirt/libvirt.h", "collectors/libvirt_[a-z_]*"},
+      {"libvirt/virterror.h", "collectors/libvirt_[a-z_]*"},
+      {"sodium.h", "platform/digest.cpp"},
+      {"httplib.h", "uploader/aggregator/server.*"},
+      {"toml++/toml.h", "(agent/config_file.cpp|uploader/aggregator/config.cpp)"},
+      {"CLI/CLI.hpp", "(agent/cli/[a-z_]*.cpp|uploader/aggregator/main.cpp)"},
+  };
+  std::vector<std::string> found;
+  for (const Source& source : sources()) {
+    if (layer_of(source.path) == "tests") continue;
+    for (const std::string& include : includes(source)) {
+      for (const auto& [header, home] : homes) {
+        if (include == header && !std::regex_match(source.path, std::regex(home)))
+          found.push_back(source.path + " includes " + include);
+      }
+      if (include.rfind("boost/interprocess", 0) == 0 && source.path.rfind("platform/shared_region", 0) != 0) {
+        found.push_back(source.path + " includes " + include);
+      }
+      const bool header_file = source.path.ends_with(".h");
+      const bool vendor = include.find("lmdb") == 0 || include.find("msgpack") == 0 || include.find("curl/") == 0 ||
+                          include.find("libvirt/") == 0 || include.find("windows.h") == 0;
+      if (header_file && vendor) found.push_back(source.path + " hands " + include + " to its includers");
+    }
+  }
+  CHECK_NONE(found);
+}
+
+TEST_CASE("every test file is named so that the build picks it up", "[tidy]") {
+  const std::regex in_build(
+      "tests/(main|tidy_test)\\.cpp|tests/[a-z_]+/[a-z_0-9]+(_test|_bench|_fuzz|_main|_conformance)\\.cpp|tests/"
+      "(sim|cli|agent|uploader|aggregator|store|collectors|platform)/[a-z_0-9]+\\.cpp");
+  std::vector<std::string> found;
+  for (const Source& source : sources()) {
+    if (layer_of(source.path) != "tests" || source.path.ends_with(".h")) continue;
+    if (!std::regex_match(source.path, in_build)) found.push_back(source.path);
+  }
+  CHECK_NONE(found);
+}
+
+TEST_CASE("nothing unfinished, local or platform-bound is left in shared code", "[tidy]") {
+  const std::regex local("(^|[^A-Za-z0-9_.])/(work|root|home)/[A-Za-z]");
+  const std::regex open_end("\\b(FIXME|XXX|HACK)\\b|TODO(?!\\((soon|perf|someday)\\))");
+  // Lost wake-ups with some C++ libraries: mutex and condition_variable instead.
+  const std::regex lost("std::(counting_semaphore|binary_semaphore|latch|barrier|condition_variable_any)");
+  std::vector<std::string> found;
+  for (const Source& source : sources()) {
+    if (source.path == "tests/tidy_test.cpp") continue;
+    if (std::regex_search(source.text, local)) found.push_back(source.path + " has a path of one machine");
+    if (std::regex_search(source.text, open_end)) found.push_back(source.path + " has an open end");
+    if (std::regex_search(source.text, lost)) found.push_back(source.path + " uses a primitive that loses wake-ups");
+    const bool ours = layer_of(source.path) != "tests";
+    if (ours && source.text.find("#ifdef _WIN32") != std::string::npos)
+      found.push_back(source.path + " chooses a platform by #ifdef");
+    if (ours && source.text.find("std::cout") != std::string::npos &&
+        source.path.find("main.cpp") == std::string::npos) {
+      found.push_back(source.path + " prints to standard output");
+    }
+  }
+  CHECK_NONE(found);
+}
+
+TEST_CASE("every header opens with its reason", "[tidy]") {
+  std::vector<std::string> found;
+  for (const Source& source : sources()) {
+    if (layer_of(source.path) == "tests" || !source.path.ends_with(".h")) continue;
+    if (source.text.rfind("//", 0) != 0) found.push_back(source.path);
+  }
+  CHECK_NONE(found);
+}
+
+TEST_CASE("large files do not grow", "[tidy]") {
+  // A ratchet, not a wall: whoever needs more looks for the seam first, then raises the number with a reason.
+  constexpr long kLinesMax = 700;
+  std::vector<std::string> found;
+  for (const Source& source : sources()) {
+    const long lines = std::count(source.text.begin(), source.text.end(), '\n');
+    if (lines > kLinesMax) found.push_back(source.path + " has " + std::to_string(lines) + " lines");
+  }
+  CHECK_NONE(found);
+}
