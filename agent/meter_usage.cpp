@@ -44,7 +44,8 @@ void Meter::bridge(VmState& vm, MonotonicTime to, const Levels& after, std::opti
   const Levels low = smaller(vm.levels, after);
   if (vm.boot != interval_.sample->boot) {
     bridge_boots(vm, label(to), with_power(low, after.power), process_began);
-    if (vm.levels.power != Power::kOff) end_runs(vm, to);
+    if (!vm.tracks.empty()) mark(vm, to, status_bit::kUsageLost);
+    vm.tracks.clear();
     vm.no_run_at = MonotonicTime{};
     seen_until(vm, to);
     return;

@@ -1,0 +1,214 @@
+// A hand-written node for meter tests: say what is there at each instant, compare what was recorded as text.
+
+#pragma once
+
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "agent/meter.h"
+#include "platform/text.h"
+
+namespace nodemeter {
+
+inline VmId vm_id(int n) {
+  Uuid id;
+  id.bytes[15] = static_cast<std::uint8_t>(n);
+  return VmId(id);
+}
+
+class MeterFixture {
+ public:
+  struct Vm {
+    Levels levels{Power::kRunning, 2, 1024, 10};
+    std::uint64_t run = 1;
+    std::optional<std::int64_t> began_s;  // Of the process, in seconds of the fixture's time.
+    std::optional<std::uint64_t> cpu_us = 0;
+    std::optional<std::uint64_t> disk_write_bytes;  // A disk "vda" if set.
+    bool disk_busy = false;
+    std::uint64_t disk_operations = 0;
+    std::uint8_t width = 64;
+    Owner owner;
+    std::string name = "vm";
+  };
+
+  // Hour 0 of the fixture begins at 2026-01-01T00:00:00Z; the node booted 1 000 s before.
+  static constexpr std::int64_t kBootLead = 1000;
+  static inline const UtcTime kStart = *parse_time("2026-01-01T00:00:00Z");
+
+  explicit MeterFixture(const MeterOptions& options = {})
+      : meter_(options, [this](const VmId& vm) { return recall(vm); }) {
+    boot_.bytes[0] = 1;
+  }
+
+  // The store has watched an empty node from `s` on.
+  void empty_from(std::int64_t s) {
+    meter_.begin_empty(boot_, monotonic(s), wall(s));
+    unbroken_ = true;
+  }
+
+  Vm& vm(int n) { return vms_[n]; }
+  void remove(int n) { vms_.erase(n); }
+
+  void event(std::int64_t s, int n, VmEventKind kind, const std::string& how = "") {
+    VmEvent event;
+    event.vm = vm_id(n);
+    event.kind = kind;
+    event.at = monotonic(s);
+    event.how = how;
+    if (const auto found = vms_.find(n); found != vms_.end()) event.levels = found->second.levels;
+    events_.push_back(std::move(event));
+  }
+
+  // Takes a sample of what is there at `s` seconds.
+  void at(std::int64_t s) {
+    Sample sample;
+    sample.boot = boot_;
+    sample.taken_at = monotonic(s);
+    sample.wall = wall(s);
+    sample.clock_synchronised = synchronised_;
+    sample.inventory = inventory_;
+    sample.events_unbroken = unbroken_;
+    sample.events = std::exchange(events_, {});
+    for (const auto& [n, vm] : vms_) sample.vms.push_back(reading(n, vm, sample.taken_at));
+    keep(meter_.step(sample));
+    unbroken_ = true;
+  }
+
+  void inventory(Inventory inventory) { inventory_ = inventory; }
+  void synchronised(bool is) { synchronised_ = is; }
+  void break_events() { unbroken_ = false; }
+  void source_failed() {
+    meter_.source_failed("source failed");
+    unbroken_ = false;
+  }
+  void step_clock(std::int64_t by_s) { wall_offset_ += std::chrono::seconds(by_s); }
+
+  // The agent restarts from what it stored.
+  void restart_agent() {
+    keep_rows();
+    NodeState node = *decode_node_state(rows_.at(std::string(kNodeRowKey)));
+    std::vector<VmState> vms;
+    for (const auto& [key, row] : rows_) {
+      if (key.rfind(kVmRowPrefix, 0) == 0) vms.push_back(*decode_vm_state(row));
+    }
+    meter_.restore(node, std::move(vms));
+    unbroken_ = false;
+  }
+
+  // The host reboots: its monotonic clock restarts at `s`.
+  void reboot_host(std::int64_t s) {
+    restart_agent();
+    ++boot_.bytes[0];
+    boot_began_s_ = s;
+  }
+
+  void close() { keep(meter_.close_all()); }
+
+  // Usage records as "vm hour covered gap [status] meter=quantity …", one line each, in order.
+  std::string usage(std::initializer_list<MeterIndex> meters = {MeterIndex::kBaseVmHours}) const {
+    std::ostringstream out;
+    for (const Entry& entry : entries_) {
+      if (entry.kind != EntryKind::kUsage) continue;
+      out << int{entry.vm.bytes[15]} << " " << iso_time(entry.usage_start, true).substr(11, 5) << " covered "
+          << entry.covered_ms << " gap " << entry.gap_ms << " [" << status_text(entry.status) << "]";
+      for (const MeterIndex meter : meters) {
+        const MeterInfo& info = meter_catalogue()[static_cast<std::size_t>(meter)];
+        for (const MeterValue& value : entry.meters) {
+          if (value.meter == info.id) out << " " << info.name << "=" << value.quantity;
+        }
+      }
+      out << "\n";
+    }
+    return out.str();
+  }
+
+  std::string events(const std::string& word = "") const {
+    std::string out;
+    for (const Entry& entry : entries_) {
+      if (entry.kind == EntryKind::kUsage) continue;
+      if (entry.detail.find(word) != std::string::npos) out += entry.detail + "\n";
+    }
+    return out;
+  }
+
+  std::uint64_t total(MeterIndex meter, int n = 0) const {
+    std::uint64_t sum = 0;
+    for (const Entry& entry : entries_) {
+      if (n != 0 && entry.vm != vm_id(n)) continue;
+      for (const MeterValue& value : entry.meters) {
+        if (value.meter == meter_catalogue()[static_cast<std::size_t>(meter)].id) sum += value.quantity;
+      }
+    }
+    return sum;
+  }
+
+  const std::vector<Entry>& entries() const { return entries_; }
+  Meter& meter() { return meter_; }
+  MonotonicTime monotonic(std::int64_t s) const { return MonotonicTime{std::chrono::seconds(s - boot_began_s_)}; }
+
+ private:
+  UtcTime wall(std::int64_t s) const { return kStart + std::chrono::seconds(s) + wall_offset_; }
+
+  VmReading reading(int n, const Vm& vm, MonotonicTime now) const {
+    VmReading reading;
+    reading.vm = vm_id(n);
+    reading.name = vm.name;
+    reading.levels = vm.levels;
+    reading.owner = vm.owner;
+    if (vm.levels.power == Power::kOff) return reading;
+    if (vm.began_s) reading.process_began = monotonic(*vm.began_s);
+    DeviceReading cpu;
+    cpu.kind = DeviceKind::kCpu;
+    cpu.id = "vcpus";
+    cpu.run = vm.run;
+    cpu.begun = reading.process_began;
+    cpu.read_at = now;
+    cpu.counters[kCpuTimeUs] = vm.cpu_us ? Reading{*vm.cpu_us} : Reading{Absence::kReadFailed};
+    reading.devices.push_back(cpu);
+    if (!vm.disk_write_bytes) return reading;
+    DeviceReading disk = cpu;
+    disk.kind = DeviceKind::kDisk;
+    disk.id = "vda";
+    disk.operations_width_bits = vm.width;
+    const auto value = [&](std::uint64_t v) { return vm.disk_busy ? Reading{Absence::kVmBusy} : Reading{v}; };
+    disk.counters = {value(0), value(*vm.disk_write_bytes), value(0), value(vm.disk_operations)};
+    reading.devices.push_back(disk);
+    return reading;
+  }
+
+  void keep(std::vector<Entry> entries) {
+    entries_.insert(entries_.end(), entries.begin(), entries.end());
+    keep_rows();
+  }
+
+  void keep_rows() {
+    for (auto& [key, row] : meter_.take_changed_rows()) {
+      if (row) {
+        rows_.insert_or_assign(key, *row);
+      } else {
+        rows_.erase(key);
+      }
+    }
+  }
+
+  std::optional<VmState> recall(const VmId& vm) const {
+    const auto row = rows_.find(gone_row_key(vm));
+    return row == rows_.end() ? std::nullopt : decode_vm_state(row->second);
+  }
+
+  Meter meter_;
+  BootId boot_;
+  std::int64_t boot_began_s_ = -kBootLead;
+  Milliseconds wall_offset_{0};
+  bool unbroken_ = false;
+  bool synchronised_ = true;
+  Inventory inventory_ = Inventory::kComplete;
+  std::map<int, Vm> vms_;
+  std::vector<VmEvent> events_;
+  std::vector<Entry> entries_;
+  std::map<std::string, std::string> rows_;
+};
+
+}  // namespace nodemeter
