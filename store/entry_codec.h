@@ -18,7 +18,8 @@ namespace nodemeter {
 const std::vector<std::string_view>& entry_columns();
 
 // The row without its last column, the digest: what the digest is computed over, after the previous digest.
-// kLimitExceeded if the entry breaks a limit of store/entry.h; kInvalidInput if text is not UTF-8 or a time is out of range.
+// kLimitExceeded if the entry breaks a limit of store/entry.h; kInvalidInput if text is not UTF-8 or a time is out of
+// range.
 Result<std::string> encode_entry_body(const Entry& entry);
 
 // `body` with the digest column appended.

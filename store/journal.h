@@ -28,7 +28,8 @@ inline constexpr std::uint32_t kStoreFormat = 1;
 struct JournalOptions {
   NodeId node;
   std::string location = "local";
-  bool simulated = false;  // Marks the store for good: agent, upload and import refuse it unless they are simulated too.
+  // Marks the store for good: agent, upload and import refuse it unless they are simulated too.
+  bool simulated = false;
 };
 
 // A change of one state row: nothing deletes it.
@@ -43,14 +44,15 @@ struct JournalCommit {
   std::vector<StateWrite> state;
 };
 
-// A run of entries whose boundaries are committed: every resend, after any crash, is the same bytes under the same token.
+// A run of entries whose boundaries are committed: every resend, after any crash, is the same bytes under the same
+// token.
 struct FrozenBatch {
   Epoch epoch;
   Sequence first = 0;
   Sequence last = 0;
-  std::string token;    // <node>:<epoch>:<first>-<last>:<16 hex digits of the body's BLAKE2b>
+  std::string token;           // <node>:<epoch>:<first>-<last>:<16 hex digits of the body's BLAKE2b>
   std::uint32_t attempts = 0;  // Begun so far; kept in memory only between commits.
-  Digest head;          // Chain digest after `last`.
+  Digest head;                 // Chain digest after `last`.
 };
 
 struct ParkedEntry {
@@ -65,21 +67,25 @@ struct JournalState {
   Epoch epoch;
   std::uint32_t epoch_ordinal = 0;
   bool simulated = false;
-  Sequence last_sequence = 0;          // Of this epoch; 0: empty.
-  Digest head;                         // Chain digest after it; zero before the first.
-  UtcTime last_reported_at{};          // Reported times never fall.
-  Sequence acknowledged = 0;           // Everything up to here is at the aggregator (or parked).
-  Sequence oldest_kept = 1;            // First entry that is still stored.
+  Sequence last_sequence = 0;  // Of this epoch; 0: empty.
+  Digest head;                 // Chain digest after it; zero before the first.
+  UtcTime last_reported_at{};  // Reported times never fall.
+  Sequence acknowledged = 0;   // Everything up to here is at the aggregator (or parked).
+  Sequence oldest_kept = 1;    // First entry that is still stored.
   std::optional<FrozenBatch> frozen;
   std::uint64_t parked = 0;
+  Sequence resend_from = 0;  // The receiver wants everything from here again, once `frozen` is through; 0: nothing.
+  Epoch previous_epoch;      // Zero in the first epoch of a store.
+  Sequence previous_last_sequence = 0;
 };
 
 class Journal {
  public:
-  // Opens or creates the journal in `kv`, which must outlive it. `random` gives the epoch of a new store.
+  // Opens or creates the journal in `kv`, which must outlive it. `random` gives the epoch of a new store. A store that
+  // is marked as a backup gets a new epoch: its first entry should name state().previous_epoch and where that ended.
   //   kUnsupported  written by a newer format: the message names both and says what to do.
   //   kInvalidInput the store belongs to another node, or is simulated while this run is not (or the other way round).
-  //   kCorrupt      the marks contradict each other.
+  //   kCorrupt      the marks contradict each other or the last entry.
   static Result<std::unique_ptr<Journal>> open(KeyValue& kv, const JournalOptions& options, Random& random);
 
   // Assigns sequence numbers, reported times and digests, and commits entries and state together. On success the
@@ -112,7 +118,8 @@ class Journal {
   // Puts the frozen batch's single entry aside with the reason and moves on. Requires first == last.
   Status park_frozen(const std::string& reason);
 
-  // Re-opens an acknowledged range: the receiver asked for everything from `from` again. Clamped to what is kept.
+  // Re-opens an acknowledged range: the receiver asked for everything from `from` again. Clamped to what is kept. A
+  // frozen batch is delivered first, as it is: it may be on its way. Parked entries stay parked.
   Status resend_from(Sequence from);
 
   [[nodiscard]] Result<std::vector<ParkedEntry>> parked() const;
@@ -120,8 +127,18 @@ class Journal {
   // Makes every parked entry sendable again by re-opening from the lowest one.
   Status unpark();
 
+  // Deletes the oldest entries, at most `entries_max` of them in one commit: those of earlier epochs, then those of
+  // this one, while their reported time is before `reported_before` and their sequence is below `keep_from` (of this
+  // epoch; the caller knows whether unacknowledged entries are still to be sent). Frozen entries stay. Returns how many
+  // went; fewer than `entries_max` means that there are no more. The chain is still verifiable from the first that is
+  // kept.
+  Result<std::uint64_t> prune(UtcTime reported_before, Sequence keep_from, std::uint64_t entries_max = 5'000);
+
  private:
   Journal(KeyValue& kv, JournalState state) : kv_(kv), state_(std::move(state)) {}
+  // Commits the delivery marks of `next` and `more`, then takes `next` over.
+  Status commit_delivery(JournalState next, std::vector<Write> more = {});
+  Result<FrozenBatch> cut(Sequence first, Sequence last) const;
   KeyValue& kv_;
   JournalState state_;
 };

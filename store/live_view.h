@@ -1,8 +1,8 @@
 // The newest numbers of the node in shared memory: one writer, any number of readers, no lock.
 //
 // Every slot carries a version that is odd while it is written; a reader copies and retries. A reader that dies at any
-// instruction costs nothing; a writer that dies leaves a segment that readers recognise as stale by its process and age.
-// Nothing is written here before the commit that makes it true.
+// instruction costs nothing; a writer that dies leaves a segment that readers recognise as stale by its process and
+// age. Nothing is written here before the commit that makes it true.
 
 #pragma once
 
@@ -51,7 +51,7 @@ struct LiveNode {
   std::string reason;  // Why, when not metering; what to do.
   std::uint64_t process_id = 0;
   UtcTime started{};
-  UtcTime sampled{};            // Last committed sample.
+  UtcTime sampled{};  // Last committed sample.
   MonotonicTime sampled_monotonic{};
   std::uint64_t sample_interval_ms = 0;
   std::uint64_t sample_duration_us = 0;  // Of the last one: read, meter, commit.
@@ -60,9 +60,9 @@ struct LiveNode {
   Uuid epoch;
   std::uint64_t last_sequence = 0;
   std::uint64_t acknowledged = 0;
-  bool uploading = false;       // An aggregator is configured.
-  std::string upload_state;     // "idle", "sending", "backing off", "held".
-  std::string upload_reason;    // The last answer that was not an acknowledgement.
+  bool uploading = false;     // An aggregator is configured.
+  std::string upload_state;   // "idle", "sending", "backing off", "held".
+  std::string upload_reason;  // The last answer that was not an acknowledgement.
   UtcTime oldest_unacknowledged{};
   std::uint64_t parked = 0;
   std::uint64_t store_used_bytes = 0;
@@ -83,7 +83,8 @@ class LiveWriter {
   virtual ~LiveWriter() = default;
   // Creates the segment `name`, replacing a stale one. `group` may read it ("" or unknown: only this account).
   // kUnavailable with errno. A larger node than `vms_max` shows the first ones and says how many are left out.
-  static Result<std::unique_ptr<LiveWriter>> create(const std::string& name, const std::string& group, std::uint32_t vms_max = 4096);
+  static Result<std::unique_ptr<LiveWriter>> create(const std::string& name, const std::string& group,
+                                                    std::uint32_t vms_max = 4096);
   virtual void publish(const LiveSnapshot& snapshot) = 0;
 };
 

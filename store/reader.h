@@ -38,7 +38,8 @@ class Reader {
 
   // Visits entries of the newest epoch in order from `from` (and older epochs before it if `all_epochs`), until `visit`
   // returns false. The row is the stored bytes.
-  virtual Status for_each(Sequence from, const std::function<bool(const Entry&, std::string_view row)>& visit) const = 0;
+  virtual Status for_each(Sequence from,
+                          const std::function<bool(const Entry&, std::string_view row)>& visit) const = 0;
 
   // The sequence number of the first entry whose reported time is at or after `t` (last + 1 if none is).
   virtual Result<Sequence> first_reported_at(UtcTime t) const = 0;

@@ -1,0 +1,53 @@
+#include "platform/data_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <system_error>
+
+namespace nodemeter {
+
+namespace {
+
+Error failed(const std::string& what, int error) {
+  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  return Error{full ? ErrorCode::kFull : ErrorCode::kUnavailable, what + ": " + std::generic_category().message(error)};
+}
+
+}  // namespace
+
+Status extend_with_zeros(std::intptr_t file, std::uint64_t from, std::uint64_t to) {
+  // Written, not fallocate()d: an unwritten extent becomes data by a change of metadata, which is what a later
+  // fdatasync() may leave out.
+  static constexpr std::array<char, 64 * 1024> kZeros{};
+  const int fd = static_cast<int>(file);
+  while (from < to) {
+    const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(to - from, kZeros.size()));
+    const ssize_t n = ::pwrite(fd, kZeros.data(), want, static_cast<off_t>(from));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return failed("cannot extend the data file", n < 0 ? errno : ENOSPC);
+    from += static_cast<std::uint64_t>(n);
+  }
+  if (::fsync(fd) != 0) return failed("cannot sync the data file", errno);
+  return Done{};
+}
+
+Status sync_file(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    const ErrorCode code = errno == ENOENT   ? ErrorCode::kNotFound
+                           : errno == EACCES ? ErrorCode::kPermissionDenied
+                                             : ErrorCode::kUnavailable;
+    return Error{code, "cannot open " + path.string() + ": " + std::generic_category().message(errno)};
+  }
+  const int result = ::fsync(fd);
+  const int error = errno;
+  ::close(fd);
+  if (result != 0) return failed("cannot sync " + path.string(), error);
+  return Done{};
+}
+
+}  // namespace nodemeter

@@ -1,0 +1,64 @@
+// Keys and mark rows of the journal in a KeyValue: shared by the journal, which writes them, and the reader.
+// The layout is documented in store/FORMAT.md.
+
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "store/journal.h"
+
+namespace nodemeter::journal_format {
+
+inline constexpr std::string_view kFormatKey = "format";
+inline constexpr std::string_view kNodeKey = "node";
+inline constexpr std::string_view kLocationKey = "location";
+inline constexpr std::string_view kSimulatedKey = "simulated";
+inline constexpr std::string_view kBackupKey = "backup";
+inline constexpr std::string_view kHeadKey = "head";
+inline constexpr std::string_view kDeliveryKey = "delivery";
+inline constexpr std::string_view kEpochPrefix = "epoch/";
+inline constexpr std::string_view kParkedPrefix = "parked/";
+
+std::string entry_key(std::uint32_t ordinal, Sequence sequence);
+struct EntryPosition {
+  std::uint32_t ordinal = 0;
+  Sequence sequence = 0;
+};
+// Nothing: not an entry key.
+std::optional<EntryPosition> parse_entry_key(std::string_view key);
+
+std::string epoch_key(std::uint32_t ordinal);
+std::string parked_key(std::uint32_t ordinal, Sequence sequence);
+
+// One epoch of a store: what is kept of it, and, once a later one has begun, where it ended.
+struct EpochRow {
+  Epoch epoch;
+  Sequence oldest_kept = 1;
+  Digest before_oldest;        // Chain digest before `oldest_kept`; zero if that is the first.
+  Sequence last_sequence = 0;  // Of an ended epoch; of the newest one the head mark knows.
+  Digest head;
+};
+std::string encode(const EpochRow& row);
+Result<EpochRow> decode_epoch_row(std::string_view bytes);
+
+std::string encode_format(std::uint32_t format);
+std::string encode_head(const JournalState& state);
+std::string encode_delivery(const JournalState& state);
+
+struct Stored {
+  JournalState state;
+  std::vector<EpochRow> epochs;  // By ordinal, from 1; the last one is the newest.
+  bool backup = false;
+};
+
+// The marks of a journal, checked against each other and against the last entry. An empty optional: nothing was ever
+// written here. kUnsupported: a newer format. kCorrupt: the marks make no sense.
+Result<std::optional<Stored>> read_marks(const Snapshot& snapshot);
+
+Result<std::vector<std::pair<std::string, std::string>>> read_state_rows(const Snapshot& snapshot,
+                                                                         std::string_view prefix);
+Result<std::vector<ParkedEntry>> read_parked(const Snapshot& snapshot);
+
+}  // namespace nodemeter::journal_format

@@ -1,0 +1,577 @@
+#include "store/lmdb_kv.h"
+
+#include <lmdb.h>
+
+#include <algorithm>
+#include <array>
+#include <mutex>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "platform/data_file.h"
+#include "platform/files.h"
+#include "platform/process.h"
+
+namespace nodemeter {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array<const char*, kTableCount> kTableNames{"meta", "state", "entries"};
+
+// ---- Errors ----
+
+// LMDB answers with its own codes, with errno values and, on Windows, with codes of the system: mdb_strerror() knows
+// only its own there, and prints garbage or nothing for the rest.
+std::string words(int code) {
+  if (code >= MDB_KEYEXIST && code <= MDB_LAST_ERRCODE) return mdb_strerror(code);
+  return std::system_category().message(code) + " (" + std::to_string(code) + ")";
+}
+
+bool is(int code, std::errc what) {
+  return code == static_cast<int>(what) || std::error_code(code, std::system_category()) == what;
+}
+
+bool is_full(int code) { return code == MDB_MAP_FULL || is(code, std::errc::no_space_on_device); }
+
+bool is_denied(int code) {
+  return is(code, std::errc::permission_denied) || is(code, std::errc::operation_not_permitted) ||
+         is(code, std::errc::read_only_file_system);
+}
+
+ErrorCode code_of(int code) {
+  if (is_full(code)) return ErrorCode::kFull;
+  if (is_denied(code)) return ErrorCode::kPermissionDenied;
+  switch (code) {
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_INCOMPATIBLE: return ErrorCode::kCorrupt;
+    case MDB_BAD_VALSIZE: return ErrorCode::kInvalidInput;
+    default: return ErrorCode::kUnavailable;
+  }
+}
+
+Error failed(const std::string& what, int code) { return Error{code_of(code), what + ": " + words(code)}; }
+
+Error denied(const fs::path& path, int code) {
+  return Error{ErrorCode::kPermissionDenied,
+               "account " + account_name() + " may not open " + path.string() + ": " + words(code) +
+                   ". The store belongs to the service account: use sudo, or read a backup that you own"};
+}
+
+// ---- One environment per directory and process ----
+
+class OpenDirectories {
+ public:
+  bool add(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    return paths_.insert(path).second;
+  }
+  void remove(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    paths_.erase(path);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string> paths_;
+};
+
+// Shared by the whole process because LMDB's restriction is: its file locks belong to the process.
+OpenDirectories& open_directories() {
+  static OpenDirectories directories;
+  return directories;
+}
+
+// The name under which a directory is claimed while it is open.
+class DirectoryClaim {
+ public:
+  static std::optional<DirectoryClaim> take(const fs::path& directory) {
+    std::error_code ignored;
+    fs::path canonical = fs::weakly_canonical(directory, ignored);
+    if (ignored) canonical = directory;
+    std::string name = canonical.string();
+    if (!open_directories().add(name)) return std::nullopt;
+    return DirectoryClaim(std::move(name));
+  }
+  DirectoryClaim(const DirectoryClaim&) = delete;
+  DirectoryClaim& operator=(const DirectoryClaim&) = delete;
+  DirectoryClaim(DirectoryClaim&& other) noexcept : name_(std::exchange(other.name_, {})) {}
+  DirectoryClaim& operator=(DirectoryClaim&&) = delete;
+  ~DirectoryClaim() {
+    if (!name_.empty()) open_directories().remove(name_);
+  }
+
+ private:
+  explicit DirectoryClaim(std::string name) : name_(std::move(name)) {}
+  std::string name_;
+};
+
+// ---- Owners of LMDB's handles ----
+
+struct Environment {
+  explicit Environment(DirectoryClaim taken) : claim(std::move(taken)) {}
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+  ~Environment() {
+    if (handle != nullptr) mdb_env_close(handle);
+  }
+  [[nodiscard]] std::uint64_t page_bytes() const {
+    MDB_stat stat{};
+    mdb_env_stat(handle, &stat);
+    return stat.ms_psize;
+  }
+  // Pages from the file's start that have ever been used.
+  [[nodiscard]] std::uint64_t pages_touched() const {
+    MDB_envinfo info{};
+    mdb_env_info(handle, &info);
+    return info.me_last_pgno + 1;
+  }
+
+  DirectoryClaim claim;  // Released after the handle is closed.
+  MDB_env* handle = nullptr;
+  std::array<MDB_dbi, kTableCount> tables{};
+};
+
+class Transaction {
+ public:
+  static Result<Transaction> begin(const Environment& environment, unsigned flags) {
+    MDB_txn* handle = nullptr;
+    int code = mdb_txn_begin(environment.handle, nullptr, flags, &handle);
+    if (code == MDB_READERS_FULL) {
+      int freed = 0;
+      mdb_reader_check(environment.handle, &freed);
+      code = mdb_txn_begin(environment.handle, nullptr, flags, &handle);
+    } else if (code == MDB_MAP_RESIZED) {
+      // The writer was restarted with a larger size_max: take over its map.
+      mdb_env_set_mapsize(environment.handle, 0);
+      code = mdb_txn_begin(environment.handle, nullptr, flags, &handle);
+    }
+    if (code != MDB_SUCCESS) return failed("cannot begin a transaction", code);
+    return Transaction(handle);
+  }
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+  Transaction(Transaction&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Transaction& operator=(Transaction&&) = delete;
+  ~Transaction() {
+    if (handle_ != nullptr) mdb_txn_abort(handle_);
+  }
+  [[nodiscard]] MDB_txn* get() const { return handle_; }
+  // LMDB's code. The transaction is over either way.
+  int commit() { return mdb_txn_commit(std::exchange(handle_, nullptr)); }
+
+ private:
+  explicit Transaction(MDB_txn* handle) : handle_(handle) {}
+  MDB_txn* handle_;
+};
+
+class Cursor {
+ public:
+  Cursor(MDB_txn* transaction, MDB_dbi table) { code_ = mdb_cursor_open(transaction, table, &handle_); }
+  Cursor(const Cursor&) = delete;
+  Cursor& operator=(const Cursor&) = delete;
+  ~Cursor() {
+    if (handle_ != nullptr) mdb_cursor_close(handle_);
+  }
+  // Moves; afterwards key() and value() are valid until the next move. LMDB's code.
+  int move(MDB_cursor_op operation) {
+    return code_ != MDB_SUCCESS ? code_ : mdb_cursor_get(handle_, &key_, &value_, operation);
+  }
+  int seek(std::string_view from) {
+    if (from.empty()) return move(MDB_FIRST);
+    key_ = {from.size(), const_cast<char*>(from.data())};
+    return move(MDB_SET_RANGE);
+  }
+  [[nodiscard]] std::string_view key() const { return {static_cast<const char*>(key_.mv_data), key_.mv_size}; }
+  [[nodiscard]] std::string_view value() const { return {static_cast<const char*>(value_.mv_data), value_.mv_size}; }
+
+ private:
+  MDB_cursor* handle_ = nullptr;
+  int code_ = MDB_SUCCESS;
+  MDB_val key_{};
+  MDB_val value_{};
+};
+
+// Pages in all trees, LMDB's own list of free pages (handle 0) and its two meta pages included.
+std::uint64_t pages_in_trees(MDB_txn* transaction, const Environment& environment) {
+  std::uint64_t pages = 2 + kTableCount;
+  const auto add = [&](MDB_dbi table) {
+    MDB_stat stat{};
+    if (mdb_stat(transaction, table, &stat) == MDB_SUCCESS) {
+      pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+    }
+  };
+  add(0);
+  for (const MDB_dbi table : environment.tables) add(table);
+  return pages;
+}
+
+// ---- Snapshot ----
+
+class LmdbSnapshot final : public Snapshot {
+ public:
+  LmdbSnapshot(std::shared_ptr<Environment> environment, Transaction transaction)
+      : environment_(std::move(environment)), transaction_(std::move(transaction)) {}
+
+  Result<std::optional<std::string>> get(Table table, std::string_view key) const override {
+    if (key.empty() || key.size() > kKeyBytesMax) return std::optional<std::string>{};
+    MDB_val wanted{key.size(), const_cast<char*>(key.data())};
+    MDB_val found{};
+    const int code = mdb_get(transaction_.get(), handle_of(table), &wanted, &found);
+    if (code == MDB_NOTFOUND) return std::optional<std::string>{};
+    if (code != MDB_SUCCESS) return failed("cannot read the store", code);
+    return std::optional<std::string>(std::in_place, static_cast<const char*>(found.mv_data), found.mv_size);
+  }
+
+  Status scan(Table table, std::string_view from,
+              const std::function<bool(std::string_view, std::string_view)>& visit) const override {
+    Cursor cursor(transaction_.get(), handle_of(table));
+    int code = cursor.seek(from);
+    while (code == MDB_SUCCESS && visit(cursor.key(), cursor.value())) code = cursor.move(MDB_NEXT);
+    if (code != MDB_SUCCESS && code != MDB_NOTFOUND) return failed("cannot read the store", code);
+    return Done{};
+  }
+
+  Result<std::optional<std::pair<std::string, std::string>>> last_below(Table table,
+                                                                        std::string_view below) const override {
+    using Row = std::pair<std::string, std::string>;
+    Cursor cursor(transaction_.get(), handle_of(table));
+    int code = below.empty() ? MDB_NOTFOUND : cursor.seek(below);
+    if (code == MDB_SUCCESS) {
+      code = cursor.move(MDB_PREV);
+    } else if (code == MDB_NOTFOUND) {
+      code = cursor.move(MDB_LAST);
+    }
+    if (code == MDB_NOTFOUND) return std::optional<Row>{};
+    if (code != MDB_SUCCESS) return failed("cannot read the store", code);
+    return std::optional<Row>(Row(cursor.key(), cursor.value()));
+  }
+
+ private:
+  [[nodiscard]] MDB_dbi handle_of(Table table) const { return environment_->tables[static_cast<std::size_t>(table)]; }
+
+  std::shared_ptr<Environment> environment_;  // Outlives the transaction.
+  Transaction transaction_;
+};
+
+// ---- The store ----
+
+class LmdbKv final : public KeyValue {
+ public:
+  LmdbKv(std::shared_ptr<Environment> environment, fs::path directory, const LmdbOptions& options,
+         std::uint64_t file_bytes)
+      : environment_(std::move(environment)),
+        directory_(std::move(directory)),
+        options_(options),
+        page_bytes_(environment_->page_bytes()),
+        file_bytes_(file_bytes) {
+    options_.reserve_bytes = std::min(options_.reserve_bytes, options_.size_max_bytes / 8);
+  }
+
+  Status commit(const std::vector<Write>& writes) override;
+
+  Result<std::unique_ptr<Snapshot>> snapshot() const override {
+    if (poisoned_) return refusal();
+    Result<Transaction> transaction = Transaction::begin(*environment_, MDB_RDONLY);
+    if (!transaction) return transaction.error();
+    return std::unique_ptr<Snapshot>(std::make_unique<LmdbSnapshot>(environment_, std::move(transaction).value()));
+  }
+
+  Usage usage() const override {
+    Usage usage{0, options_.size_max_bytes};
+    if (options_.read_only) {
+      MDB_envinfo info{};
+      mdb_env_info(environment_->handle, &info);
+      usage.size_max_bytes = info.me_mapsize;
+    }
+    const Result<Transaction> transaction = Transaction::begin(*environment_, MDB_RDONLY);
+    if (transaction) usage.used_bytes = pages_in_trees(transaction->get(), *environment_) * page_bytes_;
+    return usage;
+  }
+
+  void maintain() override {
+    int freed = 0;
+    mdb_reader_check(environment_->handle, &freed);
+  }
+
+ private:
+  Status make_room(const std::vector<Write>& writes, std::uint64_t pages_used);
+  Status grow(std::uint64_t bytes_wanted);
+  int put(MDB_txn* transaction, const Write& write) const;
+  Error finish_failed_commit(int code);
+  [[nodiscard]] Error refusal() const {
+    return Error{ErrorCode::kUnavailable, "the store at " + directory_.string() + " had an I/O error: reopen it"};
+  }
+
+  std::shared_ptr<Environment> environment_;
+  fs::path directory_;
+  LmdbOptions options_;
+  std::uint64_t page_bytes_;
+  std::uint64_t file_bytes_;  // Size of the data file that is known to be durable.
+  bool poisoned_ = false;
+};
+
+// An upper bound for the pages that a commit may take: LMDB copies every page that it changes, and splits at worst one
+// page for every half page of new bytes.
+std::uint64_t pages_needed(const std::vector<Write>& writes, std::uint64_t pages_used, std::uint64_t page_bytes) {
+  constexpr std::uint64_t kTreeDepth = 4;
+  constexpr std::uint64_t kSlack = 24;  // Roots, LMDB's list of free pages.
+  std::uint64_t bytes = 0;
+  for (const Write& write : writes) bytes += 16 + write.key.size() + (write.value ? write.value->size() : 0);
+  return 2 * (bytes / page_bytes + 1) + std::min<std::uint64_t>(kTreeDepth * writes.size(), pages_used) + kSlack;
+}
+
+// Makes sure that a commit ends up within bytes of the file that are already durable.
+//
+// LMDB syncs its data file by fdatasync() and then writes a meta page that refers to the new pages. Where fdatasync()
+// leaves out the file's new size, a power cut may keep the meta page and lose the pages: a store that cannot be opened.
+// An fsync() after the commit would come too late, since the meta page is durable by then. So the file is extended
+// beforehand, by written zeros and an fsync(), and commits only ever fill what is there. The same zeros are the
+// reserve that marks, state and pruning live on while the file system is full.
+Status LmdbKv::make_room(const std::vector<Write>& writes, std::uint64_t pages_used) {
+  const bool puts_entries =
+      std::ranges::any_of(writes, [](const Write& w) { return w.table == Table::kEntries && w.value.has_value(); });
+  const std::uint64_t reserve = puts_entries ? options_.reserve_bytes / page_bytes_ : 0;
+  const std::uint64_t wanted = pages_needed(writes, pages_used, page_bytes_) + reserve;
+  const std::uint64_t touched = environment_->pages_touched();
+  if (touched + wanted <= file_bytes_ / page_bytes_) return Done{};
+  const Status grown = grow((touched + wanted) * page_bytes_);
+  if (grown) return Done{};
+  if (grown.error().code != ErrorCode::kFull) {
+    poisoned_ = true;
+    return grown;
+  }
+  // The file cannot grow; pages that earlier commits gave back may do.
+  if (pages_used + wanted <= file_bytes_ / page_bytes_) return Done{};
+  return grown;
+}
+
+Status LmdbKv::grow(std::uint64_t bytes_wanted) {
+  const std::uint64_t chunk = std::max(options_.growth_bytes, page_bytes_);
+  std::uint64_t target = (bytes_wanted + chunk - 1) / chunk * chunk;
+  target = std::min(target, options_.size_max_bytes / page_bytes_ * page_bytes_);
+  if (target > file_bytes_) {
+    const Result<std::uint64_t> free = free_bytes(directory_);
+    if (free && *free < target - file_bytes_) {
+      return Error{ErrorCode::kFull, "the file system of " + directory_.string() + " has " + std::to_string(*free) +
+                                         " bytes left and the store needs " + std::to_string(target - file_bytes_)};
+    }
+    mdb_filehandle_t file{};
+    mdb_env_get_fd(environment_->handle, &file);
+    if (Status extended = extend_with_zeros((std::intptr_t)file, file_bytes_, target); !extended) return extended;
+    file_bytes_ = target;
+  }
+  if (bytes_wanted > file_bytes_) {
+    return Error{ErrorCode::kFull, "the store at " + directory_.string() + " has reached its size_max of " +
+                                       std::to_string(options_.size_max_bytes) + " bytes"};
+  }
+  return Done{};
+}
+
+int LmdbKv::put(MDB_txn* transaction, const Write& write) const {
+  const MDB_dbi table = environment_->tables[static_cast<std::size_t>(write.table)];
+  MDB_val key{write.key.size(), const_cast<char*>(write.key.data())};
+  if (!write.value) {
+    const int code = mdb_del(transaction, table, &key, nullptr);
+    return code == MDB_NOTFOUND ? MDB_SUCCESS : code;
+  }
+  MDB_val value{write.value->size(), const_cast<char*>(write.value->data())};
+  if (write.table == Table::kEntries) {
+    // Ascending keys fill pages to the brim instead of splitting them in halves.
+    const int code = mdb_put(transaction, table, &key, &value, MDB_APPEND);
+    if (code != MDB_KEYEXIST) return code;
+    value = {write.value->size(), const_cast<char*>(write.value->data())};
+  }
+  return mdb_put(transaction, table, &key, &value, 0);
+}
+
+Error LmdbKv::finish_failed_commit(int code) {
+  // A full file system shows before the meta page is written, so nothing happened; unless LMDB itself lost track.
+  if (is_full(code) && Transaction::begin(*environment_, 0).ok()) return failed("the store is full", code);
+  poisoned_ = true;
+  return Error{ErrorCode::kUnavailable,
+               "commit to " + directory_.string() + " failed, its outcome is unknown: " + words(code)};
+}
+
+Status LmdbKv::commit(const std::vector<Write>& writes) {
+  if (poisoned_) return refusal();
+  if (options_.read_only) return Error{ErrorCode::kPermissionDenied, directory_.string() + " is open for reading only"};
+  for (const Write& write : writes) {
+    if (write.key.empty() || write.key.size() > kKeyBytesMax) {
+      return Error{ErrorCode::kInvalidInput, "a key of " + std::to_string(write.key.size()) +
+                                                 " bytes; allowed are 1 to " + std::to_string(kKeyBytesMax)};
+    }
+  }
+  Result<Transaction> transaction = Transaction::begin(*environment_, 0);
+  if (!transaction) {
+    poisoned_ = transaction.error().code == ErrorCode::kUnavailable;
+    return transaction.error();
+  }
+  if (Status room = make_room(writes, pages_in_trees(transaction->get(), *environment_)); !room) return room;
+  for (const Write& write : writes) {
+    if (const int code = put(transaction->get(), write); code != MDB_SUCCESS) {
+      return failed("cannot write to the store at " + directory_.string(), code);
+    }
+  }
+  if (const int code = transaction->commit(); code != MDB_SUCCESS) return finish_failed_commit(code);
+  // Only after the file could not grow, and LMDB found neither room in it: late, but better than never.
+  if (const std::uint64_t end = environment_->pages_touched() * page_bytes_; end > file_bytes_) {
+    if (Status synced = sync_file(directory_ / "data.mdb"); !synced) {
+      poisoned_ = true;
+      return Error{ErrorCode::kUnavailable, synced.error().message};
+    }
+    file_bytes_ = end;
+  }
+  return Done{};
+}
+
+// ---- Opening ----
+
+Status make_directory(const fs::path& directory) {
+  std::error_code error;
+  if (fs::exists(directory, error)) return Done{};
+  fs::create_directories(directory, error);
+  if (!error) fs::permissions(directory, fs::perms::owner_all, error);
+  if (!error) return Done{};
+  if (is_denied(error.value())) return denied(directory, error.value());
+  return failed("cannot create " + directory.string(), error.value());
+}
+
+Error open_failed(const fs::path& directory, int code) {
+  const fs::path file = directory / "data.mdb";
+  if (is_denied(code)) return denied(directory, code);
+  if (code_of(code) == ErrorCode::kCorrupt) {
+    return Error{ErrorCode::kCorrupt, file.string() + " is not a store of this program, or it is damaged: " +
+                                          words(code) + ". Set it aside and restore a backup"};
+  }
+  return failed("cannot open " + file.string(), code);
+}
+
+int open_handle(Environment& environment, const fs::path& directory, const LmdbOptions& options, unsigned flags) {
+  int code = mdb_env_create(&environment.handle);
+  if (code == MDB_SUCCESS) code = mdb_env_set_maxdbs(environment.handle, static_cast<MDB_dbi>(kTableCount));
+  if (code == MDB_SUCCESS && !options.read_only) {
+    code = mdb_env_set_mapsize(environment.handle, static_cast<std::size_t>(options.size_max_bytes));
+  }
+  const std::u8string path = directory.u8string();  // LMDB takes UTF-8 on every platform.
+  if (code == MDB_SUCCESS) {
+    code = mdb_env_open(environment.handle, reinterpret_cast<const char*>(path.c_str()), flags, 0600);
+  }
+  if (code != MDB_SUCCESS && environment.handle != nullptr) {
+    mdb_env_close(environment.handle);
+    environment.handle = nullptr;
+  }
+  return code;
+}
+
+// Opens LMDB's files, without locks where that is safe and the only way.
+Status open_files(Environment& environment, const fs::path& directory, const LmdbOptions& options) {
+  // MDB_NOTLS: a snapshot belongs to its object, not to the thread that took it.
+  const unsigned flags = MDB_NOTLS | (options.read_only ? MDB_RDONLY : 0u);
+  int code = open_handle(environment, directory, options, flags);
+  std::error_code ignored;
+  if (options.read_only && is_denied(code) && !fs::exists(directory / "lock.mdb", ignored) && !ignored) {
+    // Every store that was ever written in place has a lock file: this is a copy on a medium that we cannot write.
+    code = open_handle(environment, directory, options, flags | MDB_NOLOCK);
+  }
+  if (code != MDB_SUCCESS) return open_failed(directory, code);
+  const std::uint64_t size = fs::file_size(directory / "data.mdb", ignored);
+  const std::uint64_t needed = environment.pages_touched() * environment.page_bytes();
+  if (!ignored && size < needed && size > 0) {
+    return Error{ErrorCode::kCorrupt, (directory / "data.mdb").string() + " is cut short: it has " +
+                                          std::to_string(size) + " bytes and refers to " + std::to_string(needed) +
+                                          ". Set it aside and restore a backup"};
+  }
+  return Done{};
+}
+
+// MDB_NOTFOUND: a table is missing and was not to be created.
+int open_tables(Environment& environment, unsigned transaction_flags, unsigned table_flags) {
+  Result<Transaction> transaction = Transaction::begin(environment, transaction_flags);
+  if (!transaction) return MDB_PANIC;
+  for (std::size_t i = 0; i < kTableCount; ++i) {
+    const int code = mdb_dbi_open(transaction->get(), kTableNames[i], table_flags, &environment.tables[i]);
+    if (code != MDB_SUCCESS) return code;
+  }
+  return transaction->commit();
+}
+
+// Makes files, names and a first stretch of zeros durable before anything is committed.
+Status make_durable(const Environment& environment, const fs::path& directory, const LmdbOptions& options,
+                    std::uint64_t& file_bytes) {
+  mdb_filehandle_t file{};
+  mdb_env_get_fd(environment.handle, &file);
+  std::uint64_t wanted = file_bytes;
+  if (wanted < options.growth_bytes) wanted = std::min(options.growth_bytes, options.size_max_bytes);
+  wanted = std::max(wanted, file_bytes);
+  if (Status extended = extend_with_zeros((std::intptr_t)file, file_bytes, wanted); !extended) return extended;
+  file_bytes = wanted;
+  if (Status synced = sync_directory(directory); !synced) return synced;
+  const fs::path parent = fs::absolute(directory).lexically_normal().parent_path();
+  return sync_directory(parent);
+}
+
+Result<std::shared_ptr<Environment>> open_environment(const fs::path& directory, const LmdbOptions& options) {
+  std::optional<DirectoryClaim> claim = DirectoryClaim::take(directory);
+  if (!claim) {
+    return Error{ErrorCode::kLocked, directory.string() + " is already open in this process: share that handle"};
+  }
+  auto environment = std::make_shared<Environment>(std::move(*claim));
+  if (Status opened = open_files(*environment, directory, options); !opened) return opened.error();
+  return environment;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<KeyValue>> open_lmdb(const fs::path& directory, const LmdbOptions& options) {
+  const fs::path file = directory / "data.mdb";
+  std::error_code error;
+  if (options.read_only) {
+    const bool there = fs::exists(file, error);
+    if (error && is_denied(error.value())) return denied(directory, error.value());
+    if (!there) return Error{ErrorCode::kNotFound, "there is no store at " + directory.string()};
+  } else if (Status made = make_directory(directory); !made) {
+    return made.error();
+  }
+  Result<std::shared_ptr<Environment>> environment = open_environment(directory, options);
+  if (!environment) return environment.error();
+  std::uint64_t file_bytes = fs::file_size(file, error);
+  if (error) return failed("cannot read the size of " + file.string(), error.value());
+  if (!options.read_only) {
+    if (Status durable = make_durable(**environment, directory, options, file_bytes); !durable) return durable.error();
+  }
+  int code = open_tables(**environment, MDB_RDONLY, 0);
+  if (code == MDB_NOTFOUND && options.read_only) {
+    return Error{ErrorCode::kNotFound, "there is no journal in " + file.string() + " (yet)"};
+  }
+  if (code == MDB_NOTFOUND) code = open_tables(**environment, 0, MDB_CREATE);
+  if (code != MDB_SUCCESS) return open_failed(directory, code);
+  return std::unique_ptr<KeyValue>(std::make_unique<LmdbKv>(std::move(*environment), directory, options, file_bytes));
+}
+
+Status copy_lmdb(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  if (fs::exists(to, error)) return Error{ErrorCode::kInvalidInput, to.string() + " exists already"};
+  LmdbOptions options;
+  options.read_only = true;
+  if (!fs::exists(from / "data.mdb", error)) {
+    if (error && is_denied(error.value())) return denied(from, error.value());
+    return Error{ErrorCode::kNotFound, "there is no store at " + from.string()};
+  }
+  Result<std::shared_ptr<Environment>> environment = open_environment(from, options);
+  if (!environment) return environment.error();
+  if (Status made = make_directory(to); !made) return made;
+  const std::u8string path = to.u8string();
+  const int code = mdb_env_copy((*environment)->handle, reinterpret_cast<const char*>(path.c_str()));
+  if (code != MDB_SUCCESS) return failed("cannot copy the store to " + to.string(), code);
+  if (Status synced = sync_file(to / "data.mdb"); !synced) return synced;
+  if (Status synced = sync_directory(to); !synced) return synced;
+  return sync_directory(fs::absolute(to).lexically_normal().parent_path());
+}
+
+}  // namespace nodemeter
