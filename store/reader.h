@@ -17,29 +17,35 @@
 namespace nodemeter {
 
 struct ChainCheck {
-  std::uint64_t entries = 0;
+  std::uint64_t entries = 0;  // Of all epochs.
   std::uint64_t bytes = 0;
-  Sequence first = 0;
+  Sequence first = 0;  // Of the newest epoch, as are `last` and `head`.
   Sequence last = 0;
   Digest head;
-  std::vector<std::string> faults;  // Each names the sequence number and what is wrong. Empty: the chain holds.
+  // Each names the epoch's entry and what is wrong; after some hundred the last one counts the rest. Empty: it holds.
+  std::vector<std::string> faults;
 };
 
 class Reader {
  public:
   virtual ~Reader() = default;
 
-  // kNotFound (no store there), kPermissionDenied, kUnsupported, kCorrupt.
+  // kNotFound (no store there), kPermissionDenied, kUnsupported, kCorrupt, kLocked (this process has it open itself:
+  // use the other one).
   static Result<std::unique_ptr<Reader>> open(const std::filesystem::path& state_directory);
+
+  // On a store that this process has open; `kv` must outlive the reader. The errors are those of the calls.
+  static std::unique_ptr<Reader> on(const KeyValue& kv);
 
   virtual Result<JournalState> state() const = 0;
   virtual Result<std::vector<std::pair<std::string, std::string>>> state_rows(std::string_view prefix) const = 0;
   virtual Result<std::vector<ParkedEntry>> parked() const = 0;
 
-  // Visits entries of the newest epoch in order from `from` (and older epochs before it if `all_epochs`), until `visit`
-  // returns false. The row is the stored bytes.
-  virtual Status for_each(Sequence from,
-                          const std::function<bool(const Entry&, std::string_view row)>& visit) const = 0;
+  // Visits entries of the newest epoch in order from `from` (and before them all that is kept of older epochs, if
+  // `all_epochs`), until `visit` returns false. The row is the stored bytes, valid during the call. Entries that are
+  // written after the start are not visited. kCorrupt names the entry that makes no sense.
+  virtual Status for_each(Sequence from, const std::function<bool(const Entry&, std::string_view row)>& visit,
+                          bool all_epochs = false) const = 0;
 
   // The sequence number of the first entry whose reported time is at or after `t` (last + 1 if none is).
   virtual Result<Sequence> first_reported_at(UtcTime t) const = 0;
@@ -52,5 +58,11 @@ class Reader {
 
 // The LMDB environment of a state directory: <state>/journal.
 std::filesystem::path journal_directory(const std::filesystem::path& state_directory);
+
+// A hot backup: copies the store of `state_directory`, as of one moment, to the new directory `target` (a state
+// directory in its turn, but without the signing key) and marks it, so that an agent that opens it begins a new epoch.
+// The agent may run meanwhile, in another process. kInvalidInput: there is a store at `target` already. Else as
+// Reader::open, kFull.
+Status backup_store(const std::filesystem::path& state_directory, const std::filesystem::path& target);
 
 }  // namespace nodemeter

@@ -1,0 +1,281 @@
+#include "store/reader.h"
+
+#include <limits>
+
+#include "store/entry_codec.h"
+#include "store/journal_format.h"
+#include "store/lmdb_kv.h"
+
+namespace nodemeter {
+
+namespace {
+
+using namespace journal_format;
+
+// One snapshot yields at most this much. It is closed before anybody looks at the rows: whoever stops looking (a pager,
+// a debugger, Ctrl-Z) holds no page of the store.
+constexpr std::size_t kChunkRows = 512;
+constexpr std::size_t kChunkBytes = 1u << 20;
+
+constexpr std::size_t kFaultsMax = 500;
+
+struct Chunk {
+  EpochRow epoch;  // As of the chunk's snapshot: pruning may go on between two.
+  std::vector<std::pair<Sequence, std::string>> rows;
+};
+
+Error corrupt_entry(Sequence sequence, const std::string& what) {
+  return Error{ErrorCode::kCorrupt, "entry " + std::to_string(sequence) + ": " + what};
+}
+
+class Faults {
+ public:
+  explicit Faults(std::vector<std::string>& faults) : faults_(faults) {}
+  Faults(const Faults&) = delete;
+  Faults& operator=(const Faults&) = delete;
+  ~Faults() {
+    if (more_ > 0) faults_.push_back("and " + std::to_string(more_) + " more");
+  }
+  void add(Sequence sequence, const std::string& what) {
+    if (faults_.size() < kFaultsMax) {
+      faults_.push_back("entry " + std::to_string(sequence) + ": " + what);
+    } else {
+      ++more_;
+    }
+  }
+
+ private:
+  std::vector<std::string>& faults_;
+  std::uint64_t more_ = 0;
+};
+
+class KvReader final : public Reader {
+ public:
+  explicit KvReader(const KeyValue& kv) : kv_(kv) {}
+  explicit KvReader(std::unique_ptr<KeyValue> owned) : owned_(std::move(owned)), kv_(*owned_) {}
+
+  Result<JournalState> state() const override {
+    Result<Stored> stored = marks();
+    if (!stored) return stored.error();
+    return std::move(stored->state);
+  }
+
+  Result<std::vector<std::pair<std::string, std::string>>> state_rows(std::string_view prefix) const override {
+    const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+    if (!snapshot) return snapshot.error();
+    return read_state_rows(**snapshot, prefix);
+  }
+
+  Result<std::vector<ParkedEntry>> parked() const override {
+    const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+    if (!snapshot) return snapshot.error();
+    return read_parked(**snapshot);
+  }
+
+  Status for_each(Sequence from, const std::function<bool(const Entry&, std::string_view)>& visit,
+                  bool all_epochs) const override;
+  Result<Sequence> first_reported_at(UtcTime t) const override;
+  Result<ChainCheck> verify(const std::function<void(std::uint64_t)>& progress) const override;
+  KeyValue::Usage usage() const override { return kv_.usage(); }
+
+ private:
+  struct Verification;
+
+  Result<Stored> marks() const {
+    const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+    if (!snapshot) return snapshot.error();
+    Result<std::optional<Stored>> stored = read_marks(**snapshot);
+    if (!stored) return stored.error();
+    if (!stored->has_value()) return Error{ErrorCode::kNotFound, "the store holds no journal (yet)"};
+    return std::move(**stored);
+  }
+  Result<Chunk> read_chunk(std::uint32_t ordinal, Sequence from, Sequence last) const;
+  Status verify_epoch(std::uint32_t ordinal, Sequence last, const Digest& head, Verification& verification) const;
+
+  std::unique_ptr<KeyValue> owned_;
+  const KeyValue& kv_;
+};
+
+// The rows [from, last] of an epoch, or as many of them as fit a chunk. None: there are no more.
+Result<Chunk> KvReader::read_chunk(std::uint32_t ordinal, Sequence from, Sequence last) const {
+  Chunk chunk;
+  if (from > last) return chunk;
+  const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+  if (!snapshot) return snapshot.error();
+  const Result<std::optional<std::string>> epoch = (*snapshot)->get(Table::kMeta, epoch_key(ordinal));
+  if (!epoch) return epoch.error();
+  if (!epoch->has_value()) return Error{ErrorCode::kCorrupt, "the table of epochs lost a row"};
+  Result<EpochRow> row = decode_epoch_row(**epoch);
+  if (!row) return row.error();
+  chunk.epoch = *row;
+  std::size_t bytes = 0;
+  const Status scanned =
+      (*snapshot)->scan(Table::kEntries, entry_key(ordinal, from), [&](std::string_view key, std::string_view value) {
+        const std::optional<EntryPosition> at = parse_entry_key(key);
+        if (!at || at->ordinal != ordinal || at->sequence > last) return false;
+        bytes += value.size();
+        chunk.rows.emplace_back(at->sequence, value);
+        return chunk.rows.size() < kChunkRows && bytes < kChunkBytes;
+      });
+  if (!scanned) return scanned.error();
+  return chunk;
+}
+
+Status KvReader::for_each(Sequence from, const std::function<bool(const Entry&, std::string_view)>& visit,
+                          bool all_epochs) const {
+  const Result<Stored> stored = marks();
+  if (!stored) return stored.error();
+  const std::uint32_t newest = stored->state.epoch_ordinal;
+  for (std::uint32_t ordinal = all_epochs ? 1 : newest; ordinal <= newest; ++ordinal) {
+    Sequence next = ordinal == newest ? from : 0;
+    const Sequence last = ordinal == newest ? stored->state.last_sequence : stored->epochs[ordinal - 1].last_sequence;
+    for (;;) {
+      const Result<Chunk> chunk = read_chunk(ordinal, next, last);
+      if (!chunk) return chunk.error();
+      if (chunk->rows.empty()) break;
+      for (const auto& [sequence, row] : chunk->rows) {
+        const Result<DecodedEntry> decoded = decode_entry(row);
+        if (!decoded)
+          return Error{decoded.error().code, "entry " + std::to_string(sequence) + ": " + decoded.error().message};
+        if (decoded->row.size() != row.size()) return corrupt_entry(sequence, "bytes after its end");
+        if (!visit(decoded->entry, row)) return Done{};
+      }
+      next = chunk->rows.back().first + 1;
+    }
+  }
+  return Done{};
+}
+
+Result<Sequence> KvReader::first_reported_at(UtcTime t) const {
+  const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+  if (!snapshot) return snapshot.error();
+  const Result<std::optional<Stored>> stored = read_marks(**snapshot);
+  if (!stored) return stored.error();
+  if (!stored->has_value()) return Error{ErrorCode::kNotFound, "the store holds no journal (yet)"};
+  const JournalState& state = (*stored)->state;
+  Sequence low = state.oldest_kept;  // Everything before `low` was reported earlier, everything from `high` on was not.
+  Sequence high = state.last_sequence + 1;
+  while (low < high) {
+    const Sequence middle = low + (high - low) / 2;
+    const Result<std::optional<std::string>> row =
+        (*snapshot)->get(Table::kEntries, entry_key(state.epoch_ordinal, middle));
+    if (!row) return row.error();
+    if (!row->has_value()) return corrupt_entry(middle, "missing");
+    const Result<DecodedEntry> decoded = decode_entry(**row);
+    if (!decoded) return corrupt_entry(middle, decoded.error().message);
+    if (decoded->entry.reported_at < t) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+struct KvReader::Verification {
+  Verification(ChainCheck& check, const std::function<void(std::uint64_t)>& on_progress)
+      : result(check), faults(check.faults), progress(on_progress) {}
+
+  // Looks at one row. `expected` and `previous` move on; an unknown `previous` is a fault that was reported already.
+  void take(const Epoch& epoch, Sequence sequence, std::string_view row) {
+    if (sequence > expected) {
+      faults.add(expected,
+                 expected + 1 == sequence ? "missing" : "missing, and all up to " + std::to_string(sequence - 1));
+      previous.reset();
+    }
+    expected = sequence + 1;
+    ++result.entries;
+    result.bytes += row.size();
+    const Result<DecodedEntry> decoded = decode_entry(row);
+    if (!decoded || decoded->row.size() != row.size()) {
+      faults.add(sequence, decoded ? "bytes after its end" : decoded.error().message);
+      previous.reset();
+      return;
+    }
+    const Entry& entry = decoded->entry;
+    if (entry.sequence != sequence) faults.add(sequence, "stored under a number that is not its own");
+    if (entry.epoch != epoch) faults.add(sequence, "of another epoch");
+    if (entry.reported_at < reported) faults.add(sequence, "reported earlier than the entry before it");
+    reported = entry.reported_at;
+    if (previous && chain_digest(*previous, decoded->body) != entry.digest) {
+      faults.add(sequence, "its digest does not match: it or the entry before it was changed");
+    }
+    previous = entry.digest;
+  }
+
+  ChainCheck& result;
+  Faults faults;
+  const std::function<void(std::uint64_t)>& progress;
+  Sequence expected = 0;
+  std::optional<Digest> previous;
+  UtcTime reported{};
+};
+
+Status KvReader::verify_epoch(std::uint32_t ordinal, Sequence last, const Digest& head, Verification& v) const {
+  for (bool first = true;; first = false) {
+    const Result<Chunk> chunk = read_chunk(ordinal, v.expected, last);
+    if (!chunk) return chunk.error();
+    if (chunk->epoch.oldest_kept > v.expected) {  // Pruned while we looked: that is no hole.
+      v.expected = chunk->epoch.oldest_kept;
+      v.previous = chunk->epoch.before_oldest;
+    }
+    if (first) v.result.first = v.expected;
+    if (chunk->rows.empty()) break;
+    for (const auto& [sequence, row] : chunk->rows) v.take(chunk->epoch.epoch, sequence, row);
+    if (v.progress) v.progress(v.result.entries);
+  }
+  if (v.expected <= last) v.faults.add(v.expected, "missing, and all up to the head, " + std::to_string(last));
+  if (v.expected == last + 1 && v.previous && *v.previous != head) {
+    v.faults.add(last, "its digest is not the one that the head was written with");
+  }
+  v.result.last = last;
+  v.result.head = head;
+  return Done{};
+}
+
+Result<ChainCheck> KvReader::verify(const std::function<void(std::uint64_t)>& progress) const {
+  const Result<Stored> stored = marks();
+  if (!stored) return stored.error();
+  ChainCheck check;
+  {
+    Verification verification(check, progress);
+    for (std::uint32_t ordinal = 1; ordinal <= stored->state.epoch_ordinal; ++ordinal) {
+      const EpochRow& epoch = stored->epochs[ordinal - 1];
+      const bool newest = ordinal == stored->state.epoch_ordinal;
+      verification.expected = epoch.oldest_kept;
+      verification.previous = epoch.before_oldest;
+      const Status verified = verify_epoch(ordinal, newest ? stored->state.last_sequence : epoch.last_sequence,
+                                           newest ? stored->state.head : epoch.head, verification);
+      if (!verified) return verified.error();
+    }
+  }
+  return check;
+}
+
+}  // namespace
+
+std::filesystem::path journal_directory(const std::filesystem::path& state_directory) {
+  return state_directory / "journal";
+}
+
+std::unique_ptr<Reader> Reader::on(const KeyValue& kv) { return std::make_unique<KvReader>(kv); }
+
+Result<std::unique_ptr<Reader>> Reader::open(const std::filesystem::path& state_directory) {
+  LmdbOptions options;
+  options.read_only = true;
+  Result<std::unique_ptr<KeyValue>> kv = open_lmdb(journal_directory(state_directory), options);
+  if (!kv) return kv.error();
+  auto reader = std::make_unique<KvReader>(std::move(*kv));
+  if (const Result<JournalState> state = reader->state(); !state) return state.error();
+  return std::unique_ptr<Reader>(std::move(reader));
+}
+
+Status backup_store(const std::filesystem::path& state_directory, const std::filesystem::path& target) {
+  if (Status copied = copy_lmdb(journal_directory(state_directory), journal_directory(target)); !copied) return copied;
+  LmdbOptions options;
+  Result<std::unique_ptr<KeyValue>> copy = open_lmdb(journal_directory(target), options);
+  if (!copy) return copy.error();
+  return (*copy)->commit({Write{Table::kMeta, std::string(kBackupKey), "1"}});
+}
+
+}  // namespace nodemeter
