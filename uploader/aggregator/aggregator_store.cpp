@@ -1,0 +1,305 @@
+#include "uploader/aggregator/aggregator_store.h"
+
+#include <algorithm>
+
+#include "platform/bytes.h"
+#include "store/entry_codec.h"
+
+namespace nodemeter {
+namespace {
+
+constexpr std::string_view kFormatKey = "format";
+constexpr std::string_view kArrivalKey = "arrival";
+constexpr std::size_t kArrivalBytes = 8;
+constexpr std::size_t kTailBytes = 8 + 32;  // Sequence and digest at the end of a row's key.
+
+void append_big_endian(std::string& out, std::uint64_t v) {
+  for (int shift = 56; shift >= 0; shift -= 8) out.push_back(static_cast<char>(static_cast<std::uint8_t>(v >> shift)));
+}
+
+std::uint64_t read_big_endian(std::string_view bytes) {
+  std::uint64_t v = 0;
+  for (const char c : bytes) v = v << 8 | static_cast<std::uint8_t>(c);
+  return v;
+}
+
+std::string chain_prefix(const ChainKey& chain) {
+  std::string key = chain.node.text();
+  key.push_back('\0');
+  key.append(reinterpret_cast<const char*>(chain.epoch.bytes.data()), chain.epoch.bytes.size());
+  return key;
+}
+
+std::string row_prefix(const ChainKey& chain, Sequence sequence) {
+  std::string key = chain_prefix(chain);
+  append_big_endian(key, sequence);
+  return key;
+}
+
+std::optional<ChainKey> parse_chain(std::string_view key) {
+  const std::size_t end = key.find('\0');
+  if (end == std::string_view::npos || key.size() != end + 1 + 16) return std::nullopt;
+  const std::optional<NodeId> node = NodeId::parse(key.substr(0, end));
+  if (!node) return std::nullopt;
+  return ChainKey{.node = *node, .epoch = Epoch(ByteReader(key.substr(end + 1)).uuid())};
+}
+
+std::optional<StoredRow> parse_row(std::string_view key, std::string_view value) {
+  if (key.size() < kTailBytes || value.size() < kArrivalBytes) return std::nullopt;
+  const std::optional<ChainKey> chain = parse_chain(key.substr(0, key.size() - kTailBytes));
+  if (!chain) return std::nullopt;
+  const std::string_view tail = key.substr(key.size() - kTailBytes);
+  return StoredRow{.node = chain->node,
+                   .epoch = chain->epoch,
+                   .sequence = read_big_endian(tail.substr(0, 8)),
+                   .digest = Digest::from(tail.substr(8)),
+                   .arrived = UtcTime(Milliseconds(ByteReader(value).i64())),
+                   .row = std::string(value.substr(kArrivalBytes))};
+}
+
+std::string encode_head(const ChainHead& head) {
+  ByteWriter w;
+  w.u64(head.contiguous);
+  w.u64(head.highest);
+  w.u64(head.rows);
+  w.u64(head.forks);
+  w.i64(head.arrived_last.time_since_epoch().count());
+  w.i64(head.reported_last.time_since_epoch().count());
+  return w.take();
+}
+
+std::optional<ChainHead> parse_head(std::string_view value) {
+  ByteReader r(value);
+  ChainHead head;
+  head.contiguous = r.u64();
+  head.highest = r.u64();
+  head.rows = r.u64();
+  head.forks = r.u64();
+  head.arrived_last = UtcTime(Milliseconds(r.i64()));
+  head.reported_last = UtcTime(Milliseconds(r.i64()));
+  if (!r.at_end() || head.contiguous > head.highest) return std::nullopt;
+  return head;
+}
+
+struct StoredMark {
+  Sequence sequence = 0;
+  Digest digest;
+};
+
+// The marks of one chain from `first` to `last`, in order. Reads keys only.
+Status read_marks(const Snapshot& snapshot, const ChainKey& chain, Sequence first, Sequence last,
+                  const std::function<bool(const StoredMark&)>& visit) {
+  const std::string prefix = chain_prefix(chain);
+  return snapshot.scan(Table::kEntries, row_prefix(chain, first), [&](std::string_view key, std::string_view) {
+    if (!key.starts_with(prefix) || key.size() != prefix.size() + kTailBytes) return false;
+    const StoredMark mark{.sequence = read_big_endian(key.substr(prefix.size(), 8)),
+                          .digest = Digest::from(key.substr(prefix.size() + 8))};
+    return mark.sequence <= last && visit(mark);
+  });
+}
+
+}  // namespace
+
+// What one batch changes.
+struct AggregatorStore::Plan {
+  std::vector<const IngestRow*> fresh;
+  std::uint64_t forks = 0;
+  Sequence contiguous = 0;
+};
+
+Result<std::unique_ptr<AggregatorStore>> AggregatorStore::open(KeyValue& kv) {
+  std::unique_ptr<AggregatorStore> store(new AggregatorStore(kv));
+  if (const Status loaded = store->load(); !loaded) return loaded.error();
+  return store;
+}
+
+Status AggregatorStore::load() {
+  const auto snapshot = kv_.snapshot();
+  if (!snapshot) return snapshot.error();
+  const auto format = (*snapshot)->get(Table::kMeta, kFormatKey);
+  if (!format) return format.error();
+  if (!format->has_value()) {
+    ByteWriter w;
+    w.u32(kAggregatorFormat);
+    return kv_.commit({Write{.table = Table::kMeta, .key = std::string(kFormatKey), .value = w.take()}});
+  }
+  ByteReader r(**format);
+  const std::uint32_t version = r.u32();
+  if (!r.at_end()) return Error{ErrorCode::kCorrupt, "this is not the store of an aggregator"};
+  if (version > kAggregatorFormat) {
+    return Error{ErrorCode::kUnsupported, "the store has format " + std::to_string(version) + ", this program knows " +
+                                              std::to_string(kAggregatorFormat) +
+                                              ": use the newer nodemeter-aggregator"};
+  }
+  const auto arrival = (*snapshot)->get(Table::kMeta, kArrivalKey);
+  if (!arrival) return arrival.error();
+  if (arrival->has_value()) arrival_ = UtcTime(Milliseconds(ByteReader(**arrival).i64()));
+  bool sound = true;
+  const Status scanned = (*snapshot)->scan(Table::kState, "h", [&](std::string_view key, std::string_view value) {
+    if (!key.starts_with('h')) return false;
+    const std::optional<ChainKey> chain = parse_chain(key.substr(1));
+    const std::optional<ChainHead> head = parse_head(value);
+    sound = chain && head;
+    if (sound) heads_.emplace(*chain, *head);
+    return sound;
+  });
+  if (!scanned) return scanned;
+  if (!sound) return Error{ErrorCode::kCorrupt, "a chain head of the aggregator's store makes no sense"};
+  return Done{};
+}
+
+std::map<ChainKey, ChainHead> AggregatorStore::heads() const {
+  const std::lock_guard lock(mutex_);
+  return heads_;
+}
+
+// Whether the first row continues a stored entry before it. With none stored there, nothing speaks against it.
+Result<bool> AggregatorStore::continues(const Snapshot& snapshot, const IngestBatch& batch) const {
+  const Digest& digest = batch.rows.front().digest;
+  if (batch.first == 1) return digest == chain_digest(Digest{}, batch.first_body);
+  bool any = false;
+  bool linked = false;
+  const Status read =
+      read_marks(snapshot, {batch.node, batch.epoch}, batch.first - 1, batch.first - 1, [&](const StoredMark& mark) {
+        any = true;
+        linked = digest == chain_digest(mark.digest, batch.first_body);
+        return !linked;
+      });
+  if (!read) return read.error();
+  return linked || !any;
+}
+
+// Which rows are new, which of them are forks, and how far the chain reaches afterwards.
+Status AggregatorStore::plan_rows(const Snapshot& snapshot, const IngestBatch& batch, const ChainHead& head,
+                                  Plan& plan) {
+  const ChainKey chain{batch.node, batch.epoch};
+  std::vector<StoredMark> marks;
+  if (batch.first <= head.highest) {
+    const Status read = read_marks(snapshot, chain, batch.first, batch.last, [&](const StoredMark& mark) {
+      marks.push_back(mark);
+      return true;
+    });
+    if (!read) return read;
+  }
+  auto mark = marks.begin();
+  for (const IngestRow& row : batch.rows) {
+    bool repeated = false;
+    bool occupied = false;
+    for (; mark != marks.end() && mark->sequence == row.sequence; ++mark) {
+      occupied = true;
+      repeated = repeated || mark->digest == row.digest;
+    }
+    if (repeated) continue;
+    plan.fresh.push_back(&row);
+    if (occupied) ++plan.forks;
+  }
+  plan.contiguous = head.contiguous;
+  if (batch.first > head.contiguous + 1 || batch.last <= head.contiguous) return Done{};
+  plan.contiguous = batch.last;
+  if (batch.last >= head.highest) return Done{};
+  // The batch closed a hole: what was stored beyond it counts from now on.
+  return read_marks(snapshot, chain, batch.last + 1, head.highest, [&](const StoredMark& next) {
+    if (next.sequence > plan.contiguous + 1) return false;
+    plan.contiguous = next.sequence;
+    return true;
+  });
+}
+
+Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestBatch& batch, UtcTime now) {
+  NM_ASSERT(!batch.rows.empty());
+  const ChainKey chain{batch.node, batch.epoch};
+  const std::lock_guard lock(mutex_);
+  const auto found = heads_.find(chain);
+  ChainHead head = found == heads_.end() ? ChainHead{} : found->second;
+
+  Plan plan;
+  {
+    const auto snapshot = kv_.snapshot();
+    if (!snapshot) return snapshot.error();
+    const Result<bool> linked = continues(**snapshot, batch);
+    if (!linked) return linked.error();
+    if (!*linked) {
+      return std::variant<StoreOutcome, Refusal>(
+          Refusal{.status = 400,
+                  .cause = "chain",
+                  .sentence = "entry " + std::to_string(batch.first) +
+                              " does not continue the digest chain of the entry before it that is stored here"});
+    }
+    if (const Status planned = plan_rows(**snapshot, batch, head, plan); !planned) return planned.error();
+  }
+  StoreOutcome outcome{.acknowledged = batch.last,
+                       .resend_from = std::nullopt,
+                       .stored = plan.fresh.size(),
+                       .repeats = batch.rows.size() - plan.fresh.size(),
+                       .forks = plan.forks};
+  // Everything is here already, and durable: whoever committed it has returned from its commit.
+  if (plan.fresh.empty()) return std::variant<StoreOutcome, Refusal>(outcome);
+
+  const UtcTime arrival = std::max(now, arrival_);
+  head.contiguous = plan.contiguous;
+  head.highest = std::max(head.highest, batch.last);
+  head.rows += plan.fresh.size();
+  head.forks += plan.forks;
+  head.arrived_last = arrival;
+  head.reported_last = batch.reported_last;
+
+  ByteWriter stamp;
+  stamp.i64(arrival.time_since_epoch().count());
+  const std::string arrival_bytes = stamp.take();
+  std::vector<Write> writes;
+  writes.reserve(plan.fresh.size() + 2);
+  for (const IngestRow* row : plan.fresh) {
+    std::string key = row_prefix(chain, row->sequence);
+    key.append(row->digest.view());
+    writes.push_back(
+        Write{.table = Table::kEntries, .key = std::move(key), .value = arrival_bytes + std::string(row->row)});
+  }
+  writes.push_back(Write{.table = Table::kState, .key = "h" + chain_prefix(chain), .value = encode_head(head)});
+  writes.push_back(Write{.table = Table::kMeta, .key = std::string(kArrivalKey), .value = arrival_bytes});
+  if (const Status committed = kv_.commit(writes); !committed) return committed.error();
+  heads_[chain] = head;
+  arrival_ = arrival;
+  // Asked for only together with something new: a node that no longer has what is missing is not asked for ever.
+  if (head.contiguous < batch.last) outcome.resend_from = head.contiguous + 1;
+  return std::variant<StoreOutcome, Refusal>(outcome);
+}
+
+Status for_each_row(const KeyValue& kv, const std::optional<NodeId>& node,
+                    const std::function<bool(const StoredRow&)>& visit) {
+  constexpr std::size_t kChunkRows = 2'000;
+  std::string prefix;
+  if (node) {
+    prefix = node->text();
+    prefix.push_back('\0');
+  }
+  std::string from = prefix;
+  for (;;) {
+    std::vector<StoredRow> rows;
+    bool sound = true;
+    bool more = false;
+    {
+      const auto snapshot = kv.snapshot();
+      if (!snapshot) return snapshot.error();
+      const Status scanned =
+          (*snapshot)->scan(Table::kEntries, from, [&](std::string_view key, std::string_view value) {
+            if (!key.starts_with(prefix)) return false;
+            std::optional<StoredRow> row = parse_row(key, value);
+            sound = row.has_value();
+            if (!sound) return false;
+            rows.push_back(*std::move(row));
+            more = rows.size() == kChunkRows;
+            // The next chunk begins right after this key.
+            if (more) from = std::string(key) + '\0';
+            return !more;
+          });
+      if (!scanned) return scanned;
+    }
+    for (const StoredRow& row : rows) {
+      if (!visit(row)) return Done{};
+    }
+    if (!sound) return Error{ErrorCode::kCorrupt, "a stored key is not the key of a row"};
+    if (!more) return Done{};
+  }
+}
+
+}  // namespace nodemeter

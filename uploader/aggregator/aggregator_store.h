@@ -1,0 +1,110 @@
+// What the aggregator keeps: every row that any node sent, once, with the time it arrived.
+//
+// Layout on the KeyValue seam (all integers in keys big-endian, in values little-endian):
+//   kEntries  <node> 00 <epoch:16> <sequence:8> <digest:32>  ->  arrival:i64 (ms since 1970, UTC) and the row as sent
+//   kState    "h" <node> 00 <epoch:16>                       ->  ChainHead
+//   kMeta     "format"                                       ->  u32
+//             "arrival"                                      ->  i64: the newest arrival time ever given
+// A row's key is its dedup mark, so row, mark and head are one commit by construction. Two rows with one sequence
+// number and different digests are a fork of that node's chain: both stay, and the fork is counted and reported.
+//
+// Threads: store() and heads() from any thread; one writer at a time inside.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "platform/clock.h"
+#include "platform/result.h"
+#include "store/kv.h"
+#include "uploader/aggregator/ingest.h"
+
+namespace nodemeter {
+
+inline constexpr std::uint32_t kAggregatorFormat = 1;
+
+struct ChainKey {
+  NodeId node;
+  Epoch epoch;
+  friend auto operator<=>(const ChainKey&, const ChainKey&) = default;
+};
+
+// How far one node's chain in one epoch is known.
+struct ChainHead {
+  Sequence contiguous = 0;  // Every entry from 1 to here is stored.
+  Sequence highest = 0;     // The greatest that is stored.
+  std::uint64_t rows = 0;   // Stored, forks included.
+  std::uint64_t forks = 0;  // Rows beyond the first with their sequence number.
+  UtcTime arrived_last{};   // Of the newest new row.
+  UtcTime reported_last{};  // What the node said about the newest new batch's end.
+};
+
+struct StoreOutcome {
+  Sequence acknowledged = 0;
+  std::optional<Sequence> resend_from;  // Entries from here are missing below what was just stored.
+  std::uint64_t stored = 0;
+  std::uint64_t repeats = 0;
+  std::uint64_t forks = 0;
+};
+
+struct StoredRow {
+  NodeId node;
+  Epoch epoch;
+  Sequence sequence = 0;
+  Digest digest;
+  UtcTime arrived{};
+  std::string row;
+};
+
+class AggregatorStore {
+ public:
+  // `kv` must outlive it. kUnsupported: written by a newer format; kCorrupt: the heads make no sense.
+  static Result<std::unique_ptr<AggregatorStore>> open(KeyValue& kv);
+
+  // Stores what is new of the batch, durably, before it returns. The batch's arrival time is `now`, or the newest ever
+  // given where the clock has fallen behind it. A batch whose first row does not continue the stored entry before it
+  // is refused. Errors are the store's: kFull (nothing was stored), kUnavailable and kCorrupt (reopen).
+  Result<std::variant<StoreOutcome, Refusal>> store(const IngestBatch& batch, UtcTime now);
+
+  [[nodiscard]] std::map<ChainKey, ChainHead> heads() const;
+
+ private:
+  struct Plan;
+
+  explicit AggregatorStore(KeyValue& kv) : kv_(kv) {}
+  Status load();
+  Result<bool> continues(const Snapshot& snapshot, const IngestBatch& batch) const;
+  static Status plan_rows(const Snapshot& snapshot, const IngestBatch& batch, const ChainHead& head, Plan& plan);
+
+  KeyValue& kv_;
+  mutable std::mutex mutex_;  // Guards what follows, and makes check and commit one step.
+  std::map<ChainKey, ChainHead> heads_;
+  UtcTime arrival_{};
+};
+
+// Visits the stored rows in key order (node, epoch, sequence, digest), of one node if given, until `visit` returns
+// false. Takes short snapshots: a slow reader costs a running aggregator nothing. kCorrupt: a key makes no sense.
+Status for_each_row(const KeyValue& kv, const std::optional<NodeId>& node,
+                    const std::function<bool(const StoredRow&)>& visit);
+
+struct StoreCheck {
+  std::uint64_t rows = 0;
+  std::uint64_t chains = 0;
+  std::uint64_t forks = 0;
+  std::vector<std::string> holes;   // Entries that no node has delivered (yet). At most kFaultsMax are spelled out.
+  std::vector<std::string> faults;  // Rows that do not decode, do not fit their key or break their chain.
+};
+inline constexpr std::size_t kFaultsMax = 1'000;
+
+// Recomputes every chain from the stored bytes alone. Shares no code with store().
+Result<StoreCheck> verify_store(const KeyValue& kv);
+
+}  // namespace nodemeter

@@ -1,0 +1,51 @@
+// The aggregator's configuration file (TOML). Every fault is found at once, each with file and line; nothing is
+// guessed.
+
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "platform/result.h"
+
+namespace nodemeter {
+
+struct AggregatorConfig {
+  // [listen]
+  std::string address = "127.0.0.1:8443";  // host:port; port 0 takes a free one. IPv6 in brackets.
+  std::string cert_file;                   // "" (with key_file): plain HTTP, for loopback addresses only.
+  std::string key_file;
+  std::string client_ca_file;  // Set: only senders with a certificate of this CA may write.
+  // [state]
+  std::filesystem::path state = "/var/lib/nodemeter-aggregator";
+  // [nodes]
+  std::string nodes_file;
+  // [trial]
+  bool allow_simulated = false;  // Also takes rows that are marked as simulated.
+};
+
+struct ConfigFaults {
+  std::vector<std::string> messages;  // "file:line: what is wrong"; empty: none.
+};
+
+// Reads `text` as the content of `name`. Keys that are absent keep their default. Pure.
+AggregatorConfig parse_aggregator_config(std::string_view text, const std::string& name, ConfigFaults& faults);
+
+// The same from a file. kNotFound, kPermissionDenied; kInvalidInput: the message holds every fault, one a line.
+Result<AggregatorConfig> load_aggregator_config(const std::filesystem::path& file);
+
+// What cannot be served as configured, whatever file or flags it came from: "" if it can.
+std::string serving_fault(const AggregatorConfig& config);
+
+// Splits "host:port". Nothing if it is neither a name nor an IP address with a port.
+struct ListenAddress {
+  std::string host;
+  int port = 0;
+  [[nodiscard]] bool is_loopback() const;
+};
+std::optional<ListenAddress> parse_listen_address(std::string_view text);
+
+}  // namespace nodemeter

@@ -1,0 +1,97 @@
+#include <algorithm>
+#include <vector>
+
+#include "store/entry_codec.h"
+#include "uploader/aggregator/aggregator_store.h"
+
+namespace nodemeter {
+namespace {
+
+// Walks the rows in key order and keeps, per chain, the digests of the sequence number before the current one.
+class Verifier {
+ public:
+  void visit(const StoredRow& row) {
+    if (check_.rows++ == 0 || row.node != node_ || row.epoch != epoch_) begin_chain(row);
+    if (row.sequence == sequence_) {
+      ++check_.forks;
+    } else {
+      if (row.sequence != sequence_ + 1) {
+        hole(sequence_ + 1, row.sequence - 1);
+        before_.clear();
+        unknown_before_ = true;
+      } else {
+        before_ = std::move(here_);
+        unknown_before_ = false;
+      }
+      here_.clear();
+      sequence_ = row.sequence;
+    }
+    here_.push_back(row.digest);
+    check_row(row);
+  }
+
+  [[nodiscard]] StoreCheck take() { return std::move(check_); }
+
+ private:
+  void begin_chain(const StoredRow& row) {
+    ++check_.chains;
+    node_ = row.node;
+    epoch_ = row.epoch;
+    sequence_ = 0;
+    before_.clear();
+    here_ = {Digest{}};  // An epoch's first entry continues nothing.
+  }
+
+  void check_row(const StoredRow& row) {
+    const Result<DecodedEntry> decoded = decode_entry(row.row);
+    if (!decoded || decoded->row.size() != row.row.size()) {
+      fault(row, decoded ? "has bytes after its end" : decoded.error().message);
+      return;
+    }
+    const Entry& entry = decoded->entry;
+    if (entry.node != row.node || entry.epoch != row.epoch || entry.sequence != row.sequence ||
+        entry.digest != row.digest) {
+      fault(row, "is stored under another entry's key");
+      return;
+    }
+    if (unknown_before_) return;
+    const bool linked = std::any_of(before_.begin(), before_.end(), [&](const Digest& previous) {
+      return chain_digest(previous, decoded->body) == row.digest;
+    });
+    if (!linked) fault(row, "does not continue the chain");
+  }
+
+  [[nodiscard]] std::string name(Sequence sequence) const {
+    return node_.text() + " " + epoch_.text() + " entry " + std::to_string(sequence);
+  }
+  void hole(Sequence first, Sequence last) {
+    if (check_.holes.size() < kFaultsMax) {
+      check_.holes.push_back(name(first) + (last > first ? " to " + std::to_string(last) : "") + " is missing");
+    }
+  }
+  void fault(const StoredRow& row, const std::string& what) {
+    if (check_.faults.size() < kFaultsMax) check_.faults.push_back(name(row.sequence) + " " + what);
+  }
+
+  StoreCheck check_;
+  NodeId node_;
+  Epoch epoch_;
+  Sequence sequence_ = 0;
+  bool unknown_before_ = false;
+  std::vector<Digest> before_;
+  std::vector<Digest> here_;
+};
+
+}  // namespace
+
+Result<StoreCheck> verify_store(const KeyValue& kv) {
+  Verifier verifier;
+  const Status walked = for_each_row(kv, std::nullopt, [&](const StoredRow& row) {
+    verifier.visit(row);
+    return true;
+  });
+  if (!walked) return walked.error();
+  return verifier.take();
+}
+
+}  // namespace nodemeter
