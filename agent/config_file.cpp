@@ -445,6 +445,4 @@ Result<Options> load_options(const std::filesystem::path& path, bool required) {
   return Error{ErrorCode::kInvalidInput, message};
 }
 
-std::filesystem::path default_config_path() { return "/etc/nodemeter/nodemeter.toml"; }
-
 }  // namespace nodemeter

@@ -43,7 +43,4 @@ Result<ConfigCheck> check_options_file(const std::filesystem::path& path);
 // kInvalidInput: the message lists all faults, one a line. Other errors are check_options_file's.
 Result<Options> load_options(const std::filesystem::path& path, bool required);
 
-// Where the configuration is looked for if nobody says otherwise.
-std::filesystem::path default_config_path();
-
 }  // namespace nodemeter

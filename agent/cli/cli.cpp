@@ -1,0 +1,235 @@
+#include "agent/cli/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <functional>
+#include <ostream>
+
+#include "agent/cli/terminal.h"
+#include "agent/cli/verbs.h"
+#include "agent/simulate.h"
+
+namespace nodemeter::cli {
+
+namespace {
+
+// Everything that a command line can say, and the verb that it chose.
+struct CommandLine {
+  explicit CommandLine(const Console& where) : console(where) {}
+
+  const Console& console;
+  CommonOptions common;
+  TopOptions top;
+  UsageOptions usage;
+  RangeOptions range;
+  CatOptions cat;
+  AgentVerbOptions agent;
+  SimulateOptions simulate;
+  std::string config_file;
+  std::string simulate_scenario;
+  std::function<int()> chosen;
+};
+
+CLI::App& add_verb(CLI::App& parent, const std::string& name, const std::string& text, const std::string& example) {
+  CLI::App& verb = *parent.add_subcommand(name, text);
+  verb.footer("Example:\n  " + example);
+  verb.set_help_flag("-h,--help", "Show this and stop");
+  return verb;
+}
+
+void add_config(CLI::App& verb, CommonOptions& common) {
+  verb.add_option("--config", common.config,
+                  "Configuration file (default /etc/nodemeter/nodemeter.toml, if it exists)");
+  verb.add_option("--state", common.state, "State directory (default: as configured, /var/lib/nodemeter)");
+}
+
+void add_json(CLI::App& verb, CommonOptions& common) {
+  verb.add_flag("--json", common.json, "Print JSON; quantities stand in base units beside the shown ones");
+}
+
+void add_live_verbs(CLI::App& app, CommandLine& line) {
+  CLI::App& status_verb = add_verb(app, "status", "Is billing safe on this node now, and why not", "nodemeter status");
+  add_config(status_verb, line.common);
+  add_json(status_verb, line.common);
+  status_verb.callback([&line] { line.chosen = [&line] { return status(line.common, line.console); }; });
+
+  CLI::App& vms_verb =
+      add_verb(app, "vms", "One line per VM: owner, state, rates, this hour's vcore hours", "nodemeter vms --json");
+  add_config(vms_verb, line.common);
+  add_json(vms_verb, line.common);
+  vms_verb.callback([&line] { line.chosen = [&line] { return vms(line.common, line.console); }; });
+
+  CLI::App& top_verb =
+      add_verb(app, "top", "The VMs, refreshing; keys c m d n sort, q quits (once if not on a terminal)",
+               "nodemeter top --sort network");
+  add_config(top_verb, line.common);
+  add_json(top_verb, line.common);
+  top_verb.add_option("--sort", line.top.sort, "cpu, memory, disk, network or name")->capture_default_str();
+  top_verb.add_option("--interval", line.top.interval_ms, "Milliseconds between two screens")
+      ->check(CLI::Range(100u, 60'000u))
+      ->capture_default_str();
+  CLI::Option* count =
+      top_verb.add_option("--count", line.top.count, "Stop after this many")->check(CLI::Range(1u, 1'000'000u));
+  top_verb
+      .add_flag_callback(
+          "--once", [&line] { line.top.count = 1; }, "The same as --count 1")
+      ->excludes(count);
+  top_verb.callback([&line] { line.chosen = [&line] { return top(line.common, line.top, line.console); }; });
+}
+
+void add_usage_verb(CLI::App& app, CommandLine& line) {
+  CLI::App& verb =
+      add_verb(app, "usage", "Usage aggregates from the journal; exit code 3 if the range has gaps or open hours",
+               "nodemeter usage --start 2026-01-01 --end 2026-02-01 --meter base-vm-hours --format csv\n"
+               "  nodemeter usage --reported-start-time 2026-01-01T00:00:00Z --reported-end-time 2026-01-02T00:00:00Z");
+  add_config(verb, line.common);
+  add_json(verb, line.common);
+  UsageOptions& usage_options = line.usage;
+  verb.add_option("--start", usage_options.start, "First instant, on the hour (daily: midnight UTC)");
+  verb.add_option("--end", usage_options.end, "The instant after the last");
+  verb.add_option("--reported-start-time", usage_options.reported_start, "As in Get-UsageAggregates: by reported time");
+  verb.add_option("--reported-end-time", usage_options.reported_end, "The instant after the last, by reported time");
+  verb.add_option("--granularity,--aggregation-granularity", usage_options.granularity, "hourly or daily")
+      ->capture_default_str();
+  verb.add_option("--by", usage_options.by,
+                  "usage: when it was used; reported: when the record was made (default: usage)");
+  verb.add_option("--subscription", usage_options.subscription, "Only this subscription");
+  verb.add_option("--vm", usage_options.vm, "Only this VM");
+  verb.add_option("--meter", usage_options.meter, "Only this meter, by id or name");
+  verb.add_option("--format", usage_options.format, "table, json or csv (default: table)");
+  verb.add_option("--page-size", usage_options.page_size,
+                  "Rows per page (default: all; 1000 with --reported-start-time)")
+      ->check(CLI::Range(1u, 1'000'000u));
+  verb.add_option("--continuation,--continuation-token", usage_options.continuation,
+                  "The next page: what the page before printed");
+  verb.callback([&line] { line.chosen = [&line] { return usage(line.common, line.usage, line.console); }; });
+}
+
+void add_range(CLI::App& verb, CommandLine& line) {
+  add_config(verb, line.common);
+  add_json(verb, line.common);
+  verb.add_option("--start", line.range.start, "Only what lies at or after this instant");
+  verb.add_option("--end", line.range.end, "Only what lies before this instant");
+  verb.add_option("--vm", line.range.vm, "Only this VM");
+}
+
+void add_history_verbs(CLI::App& app, CommandLine& line) {
+  add_usage_verb(app, line);
+  CLI::App& gaps_verb =
+      add_verb(app, "gaps", "What was not measured, since when, and why", "nodemeter gaps --start 2026-01-01");
+  add_range(gaps_verb, line);
+  gaps_verb.callback([&line] { line.chosen = [&line] { return gaps(line.common, line.range, line.console); }; });
+  CLI::App& events_verb = add_verb(app, "events", "What happened: starts, clock steps, migrations, owners",
+                                   "nodemeter events --start 2026-01-01T08:00:00Z --json");
+  add_range(events_verb, line);
+  events_verb.callback([&line] { line.chosen = [&line] { return events(line.common, line.range, line.console); }; });
+}
+
+void add_journal_verbs(CLI::App& app, CommandLine& line) {
+  CLI::App& journal = add_verb(app, "journal", "The node's journal", "nodemeter journal verify");
+  journal.require_subcommand(1);
+  const auto add = [&](const std::string& name, const std::string& text, const std::string& example,
+                       std::function<int()> work) -> CLI::App& {
+    CLI::App& verb = add_verb(journal, name, text, example);
+    add_config(verb, line.common);
+    add_json(verb, line.common);
+    verb.callback([&line, work = std::move(work)] { line.chosen = work; });
+    return verb;
+  };
+  add("info", "Node, epoch, sequence numbers, size, parked entries", "nodemeter journal info",
+      [&line] { return journal_info(line.common, line.console); });
+  add("verify", "Recompute the chain of digests over everything that is kept",
+      "nodemeter journal verify --state /mnt/backup/nodemeter",
+      [&line] { return journal_verify(line.common, line.console); });
+  CLI::App& cat = add("cat", "Print entries, oldest first", "nodemeter journal cat --follow --json",
+                      [&line] { return journal_cat(line.common, line.cat, line.console); });
+  cat.add_option("--from", line.cat.from, "First sequence number (default: the oldest entry)");
+  cat.add_option("--count", line.cat.count, "Stop after this many");
+  cat.add_flag("--follow", line.cat.follow, "Go on with what is written from now on");
+  add("unpark", "Send again what the aggregator had refused; the agent must be stopped", "nodemeter journal unpark",
+      [&line] { return journal_unpark(line.common, line.console); });
+}
+
+void add_other_verbs(CLI::App& app, CommandLine& line) {
+  CLI::App& meters_verb = add_verb(app, "meters", "The meter catalogue", "nodemeter meters");
+  add_json(meters_verb, line.common);
+  meters_verb.callback([&line] { line.chosen = [&line] { return meters(line.common, line.console); }; });
+
+  CLI::App& config = add_verb(app, "config", "The configuration", "nodemeter config check nodemeter.toml");
+  config.require_subcommand(1);
+  CLI::App& check = add_verb(config, "check", "Say everything that is wrong with a configuration file, by line",
+                             "nodemeter config check /etc/nodemeter/nodemeter.toml");
+  check.add_option("file", line.config_file, "The file")->required();
+  check.callback([&line] { line.chosen = [&line] { return config_check(line.config_file, line.console); }; });
+
+  CLI::App& version_verb = add_verb(app, "version", "Version, build and formats", "nodemeter version --json");
+  add_json(version_verb, line.common);
+  version_verb.callback([&line] { line.chosen = [&line] { return version(line.common, line.console); }; });
+}
+
+void add_running_verbs(CLI::App& app, CommandLine& line) {
+  CLI::App& agent_verb = add_verb(app, "agent", "Run the agent in the foreground, until SIGTERM or SIGINT",
+                                  "nodemeter agent --config /etc/nodemeter/nodemeter.toml");
+  add_config(agent_verb, line.common);
+  agent_verb.add_flag("--final", line.agent.final,
+                      "This node leaves the site: when stopped, close the open hours and deliver what is left");
+  agent_verb.callback([&line] { line.chosen = [&line] { return agent(line.common, line.agent, line.console); }; });
+
+  CLI::App& simulate_verb = add_verb(app, "simulate", "Run the agent's core in virtual time against a scripted node",
+                                     "nodemeter simulate scenario.json --state /tmp/simulated --seed 7");
+  simulate_verb.add_option("scenario", line.simulate_scenario, "The scenario file")->required();
+  simulate_verb.add_option("--state", line.common.state, "A new directory for the journal")->required();
+  simulate_verb.add_option("--seed", line.simulate.seed, "Same seed, same entries")->capture_default_str();
+  add_json(simulate_verb, line.common);
+  simulate_verb.callback([&line] {
+    line.chosen = [&line] {
+      line.simulate.scenario = line.simulate_scenario;
+      line.simulate.state = line.common.state;
+      line.simulate.json = line.common.json;
+      return run_simulate(line.simulate, line.console.out, line.console.err);
+    };
+  });
+}
+
+int parse_and_run(int argc, const char* const* argv, const Console& console) {
+  CommandLine line(console);
+  CLI::App app("Metering of virtual machines: runs the agent of this node, and shows what it knows.", "nodemeter");
+  app.set_help_flag("-h,--help", "Show this and stop; nodemeter VERB --help shows an example");
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 incomplete (or no agent is running).");
+  add_live_verbs(app, line);
+  add_history_verbs(app, line);
+  add_journal_verbs(app, line);
+  add_other_verbs(app, line);
+  add_running_verbs(app, line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, console.out, console.err) == 0 ? kDone : kWrongUsage;
+  }
+  return line.chosen ? line.chosen() : kWrongUsage;
+}
+
+}  // namespace
+
+int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err, const Surroundings& surroundings) {
+  const Console console{out, err, surroundings.clock, surroundings.terminal, surroundings.colour};
+  const int code = parse_and_run(argc, argv, console);
+  out << std::flush;
+  // A full disk behind a redirection must not look like an answer.
+  if (out.fail() && code == kDone) {
+    err << "nodemeter: not everything could be written to the output\n";
+    return kFailed;
+  }
+  return code;
+}
+
+int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
+  const std::unique_ptr<Clock> clock = system_clock();
+  const bool terminal = output_is_terminal();
+  const char* no_colour = std::getenv("NO_COLOR");
+  const bool colour = terminal && (no_colour == nullptr || *no_colour == '\0');
+  return run(argc, argv, out, err, Surroundings{*clock, terminal, colour});
+}
+
+}  // namespace nodemeter::cli

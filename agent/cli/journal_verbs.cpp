@@ -1,0 +1,198 @@
+#include <thread>
+
+#include "agent/cli/json_writer.h"
+#include "agent/cli/usage_text.h"
+#include "agent/cli/verbs.h"
+#include "platform/files.h"
+#include "platform/random.h"
+#include "platform/text.h"
+#include "store/lmdb_kv.h"
+
+namespace nodemeter::cli {
+
+namespace {
+
+// How often `cat --follow` looks for more.
+constexpr Milliseconds kFollowInterval{500};
+
+constexpr std::size_t kParkedShownMax = 20;
+
+struct Opened {
+  Options options;
+  std::unique_ptr<Reader> reader;
+  JournalState state;
+};
+
+Result<Opened> open_configured(const CommonOptions& common) {
+  Result<Options> options = configured(common);
+  if (!options) return options.error();
+  Result<std::unique_ptr<Reader>> reader = open_journal(*options);
+  if (!reader) return reader.error();
+  Result<JournalState> state = (*reader)->state();
+  if (!state) return state.error();
+  return Opened{std::move(*options), std::move(*reader), std::move(*state)};
+}
+
+std::string info_json(const JournalState& state, const KeyValue::Usage& usage, const std::vector<ParkedEntry>& parked) {
+  JsonWriter json;
+  json.begin_object();
+  json.text("node", state.node.text());
+  json.text("location", state.location);
+  json.text("epoch", state.epoch.text());
+  json.number("epochOrdinal", std::uint64_t{state.epoch_ordinal});
+  json.flag("simulated", state.simulated);
+  json.number("format", std::uint64_t{kStoreFormat});
+  json.number("oldestSequence", state.oldest_kept);
+  json.number("lastSequence", state.last_sequence);
+  json.number("acknowledgedSequence", state.acknowledged);
+  json.text("lastReportedAt", iso_time(state.last_reported_at));
+  json.text("head", state.head.hex());
+  json.number("usedBytes", usage.used_bytes);
+  json.number("sizeMaxBytes", usage.size_max_bytes);
+  json.key("parked");
+  json.begin_array();
+  for (const ParkedEntry& entry : parked) {
+    json.begin_object();
+    json.text("epoch", entry.epoch.text());
+    json.number("sequence", entry.sequence);
+    json.text("reason", entry.reason);
+    json.end_object();
+  }
+  json.end_array();
+  json.end_object();
+  return json.take() + "\n";
+}
+
+std::string info_text(const JournalState& state, const KeyValue::Usage& usage, const std::vector<ParkedEntry>& parked) {
+  std::string text;
+  const auto line = [&](const std::string& name, const std::string& value) {
+    text += name + std::string(14 - name.size(), ' ') + value + "\n";
+  };
+  line("node", state.node.text() + (state.simulated ? " (simulated)" : ""));
+  line("location", display_text(state.location));
+  line("epoch", state.epoch.text() + " (number " + std::to_string(state.epoch_ordinal) + ")");
+  line("entries", state.last_sequence == 0
+                      ? "none"
+                      : std::to_string(state.oldest_kept) + " to " + std::to_string(state.last_sequence));
+  line("acknowledged", std::to_string(state.acknowledged));
+  if (state.last_sequence != 0) line("last reported", iso_time(state.last_reported_at));
+  line("head", state.head.hex());
+  line("size", size_text(usage.used_bytes) + " of " + size_text(usage.size_max_bytes));
+  line("parked",
+       std::to_string(parked.size()) + (parked.empty() ? "" : " (nodemeter journal unpark sends them again)"));
+  for (std::size_t i = 0; i < parked.size() && i < kParkedShownMax; ++i) {
+    text += "  " + std::to_string(parked[i].sequence) + ": " + display_text(parked[i].reason) + "\n";
+  }
+  if (parked.size() > kParkedShownMax) {
+    text += "  and " + std::to_string(parked.size() - kParkedShownMax) + " more (--json shows all)\n";
+  }
+  return text;
+}
+
+std::string check_json(const ChainCheck& check) {
+  JsonWriter json;
+  json.begin_object();
+  json.flag("holds", check.faults.empty());
+  json.number("entries", check.entries);
+  json.number("bytes", check.bytes);
+  json.number("firstSequence", check.first);
+  json.number("lastSequence", check.last);
+  json.text("head", check.head.hex());
+  json.key("faults");
+  json.begin_array();
+  for (const std::string& fault : check.faults) json.text(fault);
+  json.end_array();
+  json.end_object();
+  return json.take() + "\n";
+}
+
+}  // namespace
+
+int journal_info(const CommonOptions& common, const Console& console) {
+  const Result<Opened> opened = open_configured(common);
+  if (!opened) return say(console, opened.error());
+  const Result<std::vector<ParkedEntry>> parked = opened->reader->parked();
+  if (!parked) return say(console, parked.error());
+  const KeyValue::Usage usage = opened->reader->usage();
+  console.out << (common.json ? info_json(opened->state, usage, *parked) : info_text(opened->state, usage, *parked));
+  return kDone;
+}
+
+int journal_verify(const CommonOptions& common, const Console& console) {
+  const Result<Opened> opened = open_configured(common);
+  if (!opened) return say(console, opened.error());
+  const Result<ChainCheck> check = opened->reader->verify([&](std::uint64_t done) {
+    if (console.terminal) console.err << "\r" << done << " entries checked" << std::flush;
+  });
+  if (console.terminal) console.err << "\r\x1b[K" << std::flush;
+  if (!check) return say(console, check.error());
+  if (common.json) {
+    console.out << check_json(*check);
+  } else {
+    console.out << check->entries << " entries (" << size_text(check->bytes) << ") checked, newest " << check->last
+                << ", head " << check->head.hex() << "\n";
+    for (const std::string& fault : check->faults) console.out << display_text(fault) << "\n";
+  }
+  if (check->faults.empty()) return kDone;
+  console.err << "nodemeter: the chain is broken in " << check->faults.size()
+              << " places: keep this directory as evidence, and compare with what the aggregator holds\n";
+  return kFailed;
+}
+
+int journal_cat(const CommonOptions& common, const CatOptions& options, const Console& console) {
+  const Result<Opened> opened = open_configured(common);
+  if (!opened) return say(console, opened.error());
+  const bool all_epochs = options.from == 0;
+  Sequence next = std::max(options.from, opened->state.oldest_kept);
+  std::uint64_t left = options.count == 0 ? UINT64_MAX : options.count;
+  for (bool first = true; left != 0 && console.out; first = false) {
+    if (!first) std::this_thread::sleep_for(kFollowInterval);
+    const Status read = opened->reader->for_each(
+        next,
+        [&](const Entry& entry, std::string_view) {
+          console.out << (common.json ? entry_json(entry) : entry_text(entry));
+          if (entry.epoch == opened->state.epoch) next = entry.sequence + 1;
+          return --left != 0 && static_cast<bool>(console.out);
+        },
+        first && all_epochs);
+    console.out << std::flush;
+    if (!read) return say(console, read.error());
+    if (!options.follow) break;
+  }
+  return kDone;
+}
+
+int journal_unpark(const CommonOptions& common, const Console& console) {
+  Result<Opened> opened = open_configured(common);
+  if (!opened) return say(console, opened.error());
+  const JournalOptions journal_options{opened->state.node, opened->state.location, opened->state.simulated};
+  // A store is written by one process only; an LMDB environment is open at most once in a process.
+  opened->reader.reset();
+  const std::filesystem::path& state = opened->options.state_path;
+  const Result<FileLock> lock = FileLock::acquire(state / "agent.lock");
+  if (!lock) {
+    return say(console, Error{lock.error().code, lock.error().message + "; stop the agent (systemctl stop nodemeter), "
+                                                                        "run this again, and start it"});
+  }
+  LmdbOptions lmdb;
+  lmdb.size_max_bytes = opened->options.store_size_max;
+  const Result<std::unique_ptr<KeyValue>> store = open_lmdb(journal_directory(state), lmdb);
+  if (!store) return say(console, store.error());
+  Random random = Random::from_system();
+  const Result<std::unique_ptr<Journal>> journal = Journal::open(**store, journal_options, random);
+  if (!journal) return say(console, journal.error());
+  const std::uint64_t parked = (*journal)->state().parked;
+  if (Status done = (*journal)->unpark(); !done) return say(console, done.error());
+  if (common.json) {
+    JsonWriter json;
+    json.begin_object();
+    json.number("unparked", parked);
+    json.end_object();
+    console.out << json.take() << "\n";
+  } else {
+    console.out << parked << (parked == 1 ? " entry" : " entries") << " will be sent again\n";
+  }
+  return kDone;
+}
+
+}  // namespace nodemeter::cli

@@ -1,0 +1,15 @@
+// The process as the daemon's Service: signals and the service manager, chosen by platform file.
+
+#pragma once
+
+#include <memory>
+
+#include "agent/daemon.h"
+
+namespace nodemeter::cli {
+
+// From now on SIGTERM and SIGINT ask for a stop instead of ending the process (Windows: Ctrl-C and the service
+// manager). One per process. kUnavailable: the system refuses a pipe or a handler.
+Result<std::unique_ptr<Service>> open_process_service();
+
+}  // namespace nodemeter::cli

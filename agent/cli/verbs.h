@@ -1,0 +1,79 @@
+// The verbs of `nodemeter`, one function each: options in, data and messages out, exit code back.
+//
+// agent/cli/cli.cpp turns a command line into these options. A verb reads the configuration itself, so that a wrong
+// one is reported the same way everywhere. Threads: one at a time.
+
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "agent/cli/console.h"
+#include "agent/options.h"
+#include "store/reader.h"
+
+namespace nodemeter::cli {
+
+struct CommonOptions {
+  std::string config;  // "": the default path, if there is a file.
+  std::string state;   // "": as configured.
+  bool json = false;
+};
+
+// The configuration with what the command line overrides.
+Result<Options> configured(const CommonOptions& common);
+
+// The journal of the configured state directory. Errors say which account or path would do.
+Result<std::unique_ptr<Reader>> open_journal(const Options& options);
+
+int status(const CommonOptions& common, const Console& console);
+int vms(const CommonOptions& common, const Console& console);
+
+struct TopOptions {
+  std::uint32_t interval_ms = 2000;
+  std::uint32_t count = 0;  // 0: until q on a terminal, else once.
+  std::string sort = "cpu";
+};
+int top(const CommonOptions& common, const TopOptions& options, const Console& console);
+
+struct UsageOptions {
+  std::string start, end;                    // By usage time, unless `by` says otherwise.
+  std::string reported_start, reported_end;  // As in Get-UsageAggregates: by reported time.
+  std::string granularity = "daily";
+  std::string by;  // "", "usage", "reported".
+  std::string subscription, vm, meter;
+  std::string format;  // "", "table", "json", "csv".
+  std::optional<std::uint32_t> page_size;
+  std::string continuation;
+};
+int usage(const CommonOptions& common, const UsageOptions& options, const Console& console);
+
+struct RangeOptions {
+  std::string start, end;  // "": open on that side.
+  std::string vm;
+};
+int gaps(const CommonOptions& common, const RangeOptions& options, const Console& console);
+int events(const CommonOptions& common, const RangeOptions& options, const Console& console);
+
+int journal_info(const CommonOptions& common, const Console& console);
+int journal_verify(const CommonOptions& common, const Console& console);
+struct CatOptions {
+  std::uint64_t from = 0;   // 0: the oldest entry that is kept.
+  std::uint64_t count = 0;  // 0: all.
+  bool follow = false;
+};
+int journal_cat(const CommonOptions& common, const CatOptions& options, const Console& console);
+int journal_unpark(const CommonOptions& common, const Console& console);
+
+int meters(const CommonOptions& common, const Console& console);
+int config_check(const std::string& path, const Console& console);
+int version(const CommonOptions& common, const Console& console);
+
+struct AgentVerbOptions {
+  bool final = false;
+};
+int agent(const CommonOptions& common, const AgentVerbOptions& options, const Console& console);
+
+}  // namespace nodemeter::cli
