@@ -316,14 +316,19 @@ class LmdbKv final : public KeyValue {
   bool poisoned_ = false;
 };
 
-// An upper bound for the pages that a commit may take: LMDB copies every page that it changes, and splits at worst one
-// page for every half page of new bytes.
+// About the most pages that a commit takes: LMDB copies every page that it changes, and splits at worst one page for
+// every half page of new bytes. Entries are deleted in runs, several to a page, and the pages they leave are used
+// again.
 std::uint64_t pages_needed(const std::vector<Write>& writes, std::uint64_t pages_used, std::uint64_t page_bytes) {
-  constexpr std::uint64_t kTreeDepth = 4;
-  constexpr std::uint64_t kSlack = 24;  // Roots, LMDB's list of free pages.
+  constexpr std::uint64_t kSlack = 24;  // Branches, roots, LMDB's list of free pages.
   std::uint64_t bytes = 0;
-  for (const Write& write : writes) bytes += 16 + write.key.size() + (write.value ? write.value->size() : 0);
-  return 2 * (bytes / page_bytes + 1) + std::min<std::uint64_t>(kTreeDepth * writes.size(), pages_used) + kSlack;
+  std::uint64_t puts = 0;
+  for (const Write& write : writes) {
+    puts += write.value ? 1 : 0;
+    bytes += 16 + write.key.size() + (write.value ? write.value->size() : 0);
+  }
+  const std::uint64_t touched = puts + puts / 16 + (writes.size() - puts) / 4;
+  return 2 * (bytes / page_bytes + 1) + std::min(touched, pages_used) + kSlack;
 }
 
 // Makes sure that a commit ends up within bytes of the file that are already durable.
@@ -346,8 +351,9 @@ Status LmdbKv::make_room(const std::vector<Write>& writes, std::uint64_t pages_u
     poisoned_ = true;
     return grown;
   }
-  // The file cannot grow; pages that earlier commits gave back may do.
-  if (pages_used + wanted <= file_bytes_ / page_bytes_) return Done{};
+  // The file cannot grow; pages that earlier commits gave back may do. For entries they have to suffice with certainty,
+  // so that the reserve stays. What frees room or keeps the books is left to LMDB to try.
+  if (!puts_entries || pages_used + wanted <= file_bytes_ / page_bytes_) return Done{};
   return grown;
 }
 
@@ -419,7 +425,8 @@ Status LmdbKv::commit(const std::vector<Write>& writes) {
     }
   }
   if (const int code = transaction->commit(); code != MDB_SUCCESS) return finish_failed_commit(code);
-  // Only after the file could not grow, and LMDB found neither room in it: late, but better than never.
+  // The estimate was too low, or the file could not grow as far and LMDB found room nevertheless: late, but better than
+  // never.
   if (const std::uint64_t end = environment_->pages_touched() * page_bytes_; end > file_bytes_) {
     if (Status synced = sync_file(directory_ / "data.mdb"); !synced) {
       poisoned_ = true;
