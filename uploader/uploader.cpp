@@ -126,6 +126,11 @@ Result<std::optional<Uploader::InFlight>> Uploader::next_to_send() {
   if (!frozen->has_value()) return std::optional<InFlight>();
   backlog_due_.reset();
   FrozenBatch batch = **frozen;
+  // Nothing of the searched batch is left: what follows stands for itself.
+  if (search_ && batch.first > search_->batch_last) {
+    search_.reset();
+    refusals_ = 0;
+  }
   if (const Sequence end = search_end(batch); end < batch.last) {
     if (const Status cut = journal_.refreeze(end); !cut) return cut.error();
     NM_ASSERT(journal_.state().frozen.has_value());

@@ -1,0 +1,147 @@
+// A server on a loopback port that does exactly what a test tells it to a connection, however wrong that is.
+//
+// Each accepted connection runs the next step of the script (the last one again and again). One connection at a time.
+// Threads: the server's own one; what it collected is read through received().
+
+#pragma once
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace nodemeter::testing {
+
+class Connection {
+ public:
+  Connection(int socket, const std::atomic<bool>& stopping) : socket_(socket), stopping_(stopping) {}
+
+  // Whether the peer has closed its end.
+  [[nodiscard]] bool peer_gone() const {
+    pollfd p{.fd = socket_, .events = POLLIN | POLLRDHUP, .revents = 0};
+    return ::poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+  }
+
+  // Reads until `bytes` in all have come, the peer is done, or the server stops.
+  std::string read(std::size_t bytes) {
+    std::string got;
+    while (got.size() < bytes && readable()) {
+      char chunk[4096];
+      const ssize_t n = ::recv(socket_, chunk, std::min(sizeof chunk, bytes - got.size()), 0);
+      if (n <= 0) break;
+      got.append(chunk, static_cast<std::size_t>(n));
+    }
+    return got;
+  }
+
+  // A whole request with Content-Length.
+  std::string read_request() {
+    std::string got;
+    while (got.find("\r\n\r\n") == std::string::npos) {
+      const std::string more = read(1);
+      if (more.empty()) return got;
+      got += more;
+    }
+    const std::size_t at = got.find("Content-Length: ");
+    return at == std::string::npos ? got : got + read(std::stoul(got.substr(at + 16)));
+  }
+
+  bool write(const std::string& bytes) {
+    std::size_t done = 0;
+    while (done < bytes.size()) {
+      const ssize_t n = ::send(socket_, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL);
+      if (n <= 0) return false;
+      done += static_cast<std::size_t>(n);
+    }
+    return true;
+  }
+
+  // The connection ends with a reset and not with an end of data.
+  void reset() {
+    const linger hard{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(socket_, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+  }
+
+  // False: the server is being stopped, or the peer has gone.
+  bool wait(std::chrono::milliseconds span) const {
+    const auto end = std::chrono::steady_clock::now() + span;
+    while (std::chrono::steady_clock::now() < end) {
+      if (stopping_ || peer_gone()) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return !stopping_;
+  }
+
+ private:
+  bool readable() const {
+    while (!stopping_) {
+      pollfd p{.fd = socket_, .events = POLLIN, .revents = 0};
+      if (::poll(&p, 1, 20) > 0) return true;
+    }
+    return false;
+  }
+  int socket_;
+  const std::atomic<bool>& stopping_;
+};
+
+class RawServer {
+ public:
+  using Step = std::function<void(Connection&)>;
+
+  explicit RawServer(std::vector<Step> script) : script_(std::move(script)) {
+    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    if (::bind(listener_, reinterpret_cast<sockaddr*>(&address), size) != 0 || ::listen(listener_, 16) != 0)
+      std::abort();
+    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
+    port_ = ntohs(address.sin_port);
+    thread_ = std::thread([this] { run(); });
+  }
+  RawServer(const RawServer&) = delete;
+  RawServer& operator=(const RawServer&) = delete;
+  ~RawServer() {
+    stopping_ = true;
+    thread_.join();
+    ::close(listener_);
+  }
+
+  [[nodiscard]] int port() const { return port_; }
+  [[nodiscard]] std::string url(const std::string& rest = "/") const {
+    return "http://127.0.0.1:" + std::to_string(port_) + rest;
+  }
+  [[nodiscard]] int connections() const { return connections_; }
+
+ private:
+  void run() {
+    while (!stopping_) {
+      pollfd p{.fd = listener_, .events = POLLIN, .revents = 0};
+      if (::poll(&p, 1, 20) <= 0) continue;
+      const int socket = ::accept(listener_, nullptr, nullptr);
+      if (socket < 0) continue;
+      const std::size_t index = std::min(static_cast<std::size_t>(connections_++), script_.size() - 1);
+      Connection connection(socket, stopping_);
+      script_[index](connection);
+      ::close(socket);
+    }
+  }
+  std::vector<Step> script_;
+  int listener_ = -1;
+  int port_ = 0;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<int> connections_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace nodemeter::testing
