@@ -17,14 +17,10 @@ constexpr Milliseconds kForecastMin{600'000};
 
 std::string phase_word(AgentPhase phase) {
   switch (phase) {
-    case AgentPhase::kMetering:
-      return "metering";
-    case AgentPhase::kSourceDown:
-      return "source down";
-    case AgentPhase::kStoreFull:
-      return "disk full";
-    case AgentPhase::kFailed:
-      return "failed";
+    case AgentPhase::kMetering: return "metering";
+    case AgentPhase::kSourceDown: return "source down";
+    case AgentPhase::kStoreFull: return "disk full";
+    case AgentPhase::kFailed: return "failed";
   }
   return "failed";
 }

@@ -126,10 +126,12 @@ void Meter::depart(VmState& vm, MonotonicTime at, const std::string& how) {
 
 // The counters went with the process: what was used since their last reading is not known.
 void Meter::end_runs(VmState& vm, MonotonicTime at) {
-  const bool unread = std::any_of(vm.tracks.begin(), vm.tracks.end(), [&](const DeviceTrack& track) {
+  // A run that no sample ever saw is lost whole.
+  const bool read_to_the_end = std::any_of(vm.tracks.begin(), vm.tracks.end(), [&](const DeviceTrack& track) {
     return std::any_of(track.base.begin(), track.base.end(),
-                       [&](const std::optional<CounterBase>& base) { return base && base->read_at < at; });
+                       [&](const std::optional<CounterBase>& base) { return base && base->read_at >= at; });
   });
+  const bool unread = vm.levels.power != Power::kOff && !read_to_the_end;
   if (unread && vm.present) mark(vm, at, status_bit::kUsageLost);
   vm.tracks.clear();
 }

@@ -100,32 +100,21 @@ class Run {
   void apply(const ScenarioEvent& event) {
     const UtcTime until = std::min(clock_.true_time() + event.span, world_.scenario().end);
     switch (event.action) {
-      case ScenarioAction::kAgentCrash:
-        go_down(event.span);
-        return;
+      case ScenarioAction::kAgentCrash: go_down(event.span); return;
       case ScenarioAction::kPowerLoss:
         host_down_ = true;
         world_.power_off();
         go_down(event.span);
         return;
-      case ScenarioAction::kClockStep:
-        clock_.step_wall(event.span);
-        return;
-      case ScenarioAction::kAggregatorDown:
-        aggregator_.fail_until(clock_.true_time() + event.span);
-        return;
-      case ScenarioAction::kAggregatorLosesAck:
-        aggregator_.lose_answers(event.count);
-        return;
-      case ScenarioAction::kDiskFull:
-        disk_.full_until(until);
-        return;
+      case ScenarioAction::kClockStep: clock_.step_wall(event.span); return;
+      case ScenarioAction::kAggregatorDown: aggregator_.fail_until(clock_.true_time() + event.span); return;
+      case ScenarioAction::kAggregatorLosesAck: aggregator_.lose_answers(event.count); return;
+      case ScenarioAction::kDiskFull: disk_.full_until(until); return;
       case ScenarioAction::kSourceDown:
         source_.cut();
         source_.fail_until(until);
         return;
-      default:
-        return;  // The world's.
+      default: return;  // The world's.
     }
   }
 
@@ -203,6 +192,7 @@ class Explanations {
     if (entry.kind == EntryKind::kGap) {
       const auto detail = nlohmann::json::parse(entry.detail, nullptr, false);
       gaps_.push_back({entry.usage_start, entry.usage_end, detail.value("cause", "unknown")});
+      host_was_down_ = host_was_down_ || gaps_.back().cause == "host down";
     }
     if (entry.kind == EntryKind::kEvent && entry.detail.find("clock-stepped") != std::string::npos) stepped_ = true;
   }
@@ -219,6 +209,7 @@ class Explanations {
       if (std::find(reasons.begin(), reasons.end(), text) == reasons.end()) reasons.push_back(text);
     }
     if (reasons.empty() && stepped_) reasons.emplace_back("the wall clock was stepped: time has other names");
+    if (reasons.empty() && host_was_down_) reasons.emplace_back("the clock may have been set while the host was down");
     std::string all;
     for (const std::string& reason : reasons) all += (all.empty() ? "" : "; ") + reason;
     return all;
@@ -233,6 +224,7 @@ class Explanations {
   std::map<std::pair<std::int64_t, VmId>, std::uint32_t> marks_;
   std::vector<Gap> gaps_;
   bool stepped_ = false;
+  bool host_was_down_ = false;
 };
 
 std::vector<UsageDifference> compare(const UsageTotals& truth, const UsageTotals& metered,
@@ -272,6 +264,7 @@ Result<SimulationResult> simulate(const Scenario& scenario, std::uint64_t seed, 
     }
     explain.take(decoded->entry);
     add_entry(result.metered, decoded->entry);
+    result.journal.push_back(decoded->entry);
     kept.emplace(std::pair<Uuid, Sequence>(decoded->entry.epoch, decoded->entry.sequence), row);
     return true;
   });
@@ -279,7 +272,6 @@ Result<SimulationResult> simulate(const Scenario& scenario, std::uint64_t seed, 
   if (!fault.empty()) return Error{ErrorCode::kCorrupt, fault};
   for (const auto& [key, row] : run.aggregator().rows()) add_entry(result.received, decode_entry(row)->entry);
   result.differences = compare(result.true_use, result.metered, explain);
-  result.entries = kept.size();
   result.acknowledged = run.agent().journal().state().acknowledged;
   result.samples = run.samples();
   result.delivered = run.agent().backlog() == 0 && kept == run.aggregator().rows() && run.aggregator().forks() == 0;
@@ -344,7 +336,7 @@ void print_text(const SimulationResult& result, std::ostream& out) {
         << decimal_text(columns[2], info.multiplier, info.divisor) << "\n";
   }
   out << "\n"
-      << result.samples << " samples, " << result.entries << " entries, " << result.acknowledged
+      << result.samples << " samples, " << result.journal.size() << " entries, " << result.acknowledged
       << " acknowledged; both ends hold " << (result.delivered ? "the same rows" : "DIFFERENT rows") << "\n";
   out << result.differences.size() << " differences between true and metered"
       << (result.differences.empty() ? "\n" : ":\n");

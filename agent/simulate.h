@@ -12,6 +12,7 @@
 
 #include "collectors/scenario.h"
 #include "platform/result.h"
+#include "store/entry.h"
 #include "store/kv.h"
 #include "store/meters.h"
 
@@ -33,7 +34,7 @@ struct SimulationResult {
   UsageTotals metered;
   UsageTotals received;
   std::vector<UsageDifference> differences;
-  std::uint64_t entries = 0;
+  std::vector<Entry> journal;  // Everything that was committed, in order.
   std::uint64_t acknowledged = 0;
   std::uint64_t samples = 0;
   bool delivered = false;  // The backlog is empty and both ends hold the same rows.
