@@ -178,10 +178,10 @@ Result<std::vector<std::pair<std::string, std::string>>> Journal::state_rows(std
   return read_state_rows(**snapshot, prefix);
 }
 
-Status Journal::commit_delivery(JournalState next, std::vector<Write> more) {
+Status Journal::commit_delivery(const JournalState& next, std::vector<Write> more) {
   more.push_back(put(Table::kMeta, kDeliveryKey, encode_delivery(next)));
   if (Status committed = kv_.commit(more); !committed) return committed;
-  state_ = std::move(next);
+  state_ = next;
   return Done{};
 }
 
@@ -231,14 +231,14 @@ Result<std::optional<FrozenBatch>> Journal::freeze_next(const BatchLimits& limit
   }
   if (last == 0) {
     if (next.acknowledged != state_.acknowledged) {
-      if (Status committed = commit_delivery(std::move(next)); !committed) return committed.error();
+      if (Status committed = commit_delivery(next); !committed) return committed.error();
     }
     return std::optional<FrozenBatch>{};
   }
   Result<FrozenBatch> batch = cut(next.acknowledged + 1, last);
   if (!batch) return batch.error();
   next.frozen = std::move(*batch);
-  if (Status committed = commit_delivery(std::move(next)); !committed) return committed.error();
+  if (Status committed = commit_delivery(next); !committed) return committed.error();
   return state_.frozen;
 }
 
@@ -252,7 +252,7 @@ Status Journal::refreeze(Sequence last) {
   if (!batch) return batch.error();
   JournalState next = state_;
   next.frozen = std::move(*batch);
-  return commit_delivery(std::move(next));
+  return commit_delivery(next);
 }
 
 Result<std::string> Journal::batch_body(const FrozenBatch& batch) const {
@@ -272,14 +272,14 @@ Result<std::string> Journal::batch_body(const FrozenBatch& batch) const {
 namespace {
 
 // Moves past the frozen batch, or back to where the receiver asked to be sent from again.
-JournalState past_frozen(JournalState state) {
+void pass_frozen(JournalState& state) {
+  NM_ASSERT(state.frozen.has_value());
   state.acknowledged = state.frozen->last;
   state.frozen.reset();
   if (state.resend_from != 0) {
     state.acknowledged = std::min(state.acknowledged, state.resend_from - 1);
     state.resend_from = 0;
   }
-  return state;
 }
 
 // The state after re-opening from `from`: at once, or after the frozen batch.
@@ -297,17 +297,19 @@ JournalState reopened(JournalState state, Sequence from) {
 }  // namespace
 
 Status Journal::acknowledge_frozen() {
-  NM_ASSERT(state_.frozen.has_value());
-  return commit_delivery(past_frozen(state_));
+  JournalState next = state_;
+  pass_frozen(next);
+  return commit_delivery(next);
 }
 
 Status Journal::park_frozen(const std::string& reason) {
   NM_ASSERT(state_.frozen.has_value());
   NM_ASSERT(state_.frozen->first == state_.frozen->last);
   const Sequence sequence = state_.frozen->last;
-  JournalState next = past_frozen(state_);
+  JournalState next = state_;
+  pass_frozen(next);
   ++next.parked;
-  return commit_delivery(std::move(next), {put(Table::kMeta, parked_key(state_.epoch_ordinal, sequence), reason)});
+  return commit_delivery(next, {put(Table::kMeta, parked_key(state_.epoch_ordinal, sequence), reason)});
 }
 
 Status Journal::resend_from(Sequence from) { return commit_delivery(reopened(state_, from)); }
@@ -335,7 +337,7 @@ Status Journal::unpark() {
   for (const Sequence sequence : sequences) {
     writes.push_back(Write{Table::kMeta, parked_key(state_.epoch_ordinal, sequence), std::nullopt});
   }
-  return commit_delivery(std::move(next), std::move(writes));
+  return commit_delivery(next, std::move(writes));
 }
 
 }  // namespace nodemeter

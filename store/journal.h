@@ -136,8 +136,8 @@ class Journal {
 
  private:
   Journal(KeyValue& kv, JournalState state) : kv_(kv), state_(std::move(state)) {}
-  // Commits the delivery marks of `next` and `more`, then takes `next` over.
-  Status commit_delivery(JournalState next, std::vector<Write> more = {});
+  // Commits the delivery marks of `next` and `more`, then takes over `next`.
+  Status commit_delivery(const JournalState& next, std::vector<Write> more = {});
   Result<FrozenBatch> cut(Sequence first, Sequence last) const;
   KeyValue& kv_;
   JournalState state_;

@@ -89,7 +89,7 @@ Result<std::uint64_t> Journal::prune(UtcTime reported_before, Sequence keep_from
       --next.parked;
     }
   }
-  if (Status committed = commit_delivery(std::move(next), std::move(writes)); !committed) return committed.error();
+  if (Status committed = commit_delivery(next, std::move(writes)); !committed) return committed.error();
   return pruned->entries;
 }
 

@@ -1,0 +1,290 @@
+// Goal: a reader sees one publication whole or says why not, whoever dies when.
+// Method: publications whose numbers all follow from one, so that a mixture of two gives itself away; writer and reader
+// as threads (for the thread sanitizer) and as processes that are killed at random.
+
+#include "store/live_view.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <thread>
+
+#include "platform/process.h"
+#include "platform/shared_region.h"
+#include "store_fixtures.h"
+
+namespace nodemeter {
+
+namespace {
+
+std::string fresh_name() { return "nodemeter-test-" + Random::from_system().uuid().text(); }
+
+// Every number in it is `n` or follows from it.
+LiveSnapshot numbered(std::uint64_t n, std::size_t vms = 20) {
+  LiveSnapshot s;
+  s.node.node = "node-" + std::to_string(n);
+  s.node.process_id = current_process();
+  s.node.sampled = at_ms(static_cast<std::int64_t>(n));
+  s.node.last_sequence = n;
+  s.node.gaps_today = n;
+  for (std::size_t i = 0; i < vms; ++i) {
+    LiveVm vm;
+    Uuid id;
+    id.bytes[14] = static_cast<std::uint8_t>(i >> 8);
+    id.bytes[15] = static_cast<std::uint8_t>(i);
+    vm.vm = VmId(id);
+    vm.name = "vm-" + std::to_string(n + i);
+    vm.memory_mib = n;
+    vm.hour_vcore_ms = n + i;
+    if (n % 2 == 0) vm.cpu_permille = n;
+    s.vms.push_back(vm);
+  }
+  return s;
+}
+
+bool whole(const LiveSnapshot& s) {
+  const std::uint64_t n = s.node.last_sequence;
+  if (s.node.node != "node-" + std::to_string(n) || s.node.gaps_today != n) return false;
+  for (std::size_t i = 0; i < s.vms.size(); ++i) {
+    const LiveVm& vm = s.vms[i];
+    if (vm.name != "vm-" + std::to_string(n + i) || vm.memory_mib != n || vm.hour_vcore_ms != n + i) return false;
+    if (vm.cpu_permille.has_value() != (n % 2 == 0)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("what is published is read back, every field of it", "[live]") {
+  const std::string name = fresh_name();
+  const auto writer = taken(LiveWriter::create(name, ""));
+  CHECK(read_live_view(name).error().code == ErrorCode::kNotFound);
+  LiveSnapshot s = numbered(1, 2);
+  LiveNode& n = s.node;
+  n.version = "0.1.0";
+  n.source = "libvirt";
+  n.state = "source down";
+  n.reason = "no connection";
+  n.started = at_ms(2);
+  n.sampled_monotonic = MonotonicTime(Milliseconds(3));
+  n.sample_interval_ms = 4;
+  n.sample_duration_us = 5;
+  n.clock_synchronised = false;
+  n.clock_offset_moved_ms = -6;
+  n.epoch = *Uuid::parse("d7a82282-7e89-44f7-a107-b2ea2f4f5933");
+  n.acknowledged = 7;
+  n.uploading = true;
+  n.upload_state = "held";
+  n.upload_reason = "HTTP 403";
+  n.oldest_unacknowledged = at_ms(8);
+  n.parked = 9;
+  n.store_used_bytes = 10;
+  n.store_size_max_bytes = 11;
+  n.store_bytes_per_day = 12;
+  n.gap_ms_today = 13;
+  n.simulated = true;
+  LiveVm& vm = s.vms[1];
+  vm.subscription = n.epoch;
+  vm.tenant = n.epoch;
+  vm.owner_known = true;
+  vm.billable = false;
+  vm.power = 2;
+  vm.vcores = 14;
+  vm.disk_mib = 15;
+  vm.disk_read_bytes_per_s = 16;
+  vm.network_transmit_bytes_per_s = 0;
+  vm.hour_gap_ms = 17;
+  vm.status = status_bit::kGap;
+  writer->publish(s);
+
+  const LiveSnapshot got = taken(read_live_view(name));
+  CHECK(got.writer_alive);
+  CHECK(got.vms_left_out == 0);
+  const LiveNode& g = got.node;
+  CHECK((g.node == n.node && g.version == n.version && g.source == n.source && g.state == n.state &&
+         g.reason == n.reason));
+  CHECK((g.process_id == n.process_id && g.started == n.started && g.sampled == n.sampled));
+  CHECK((g.sampled_monotonic == n.sampled_monotonic && g.sample_interval_ms == 4 && g.sample_duration_us == 5));
+  CHECK((!g.clock_synchronised && g.clock_offset_moved_ms == -6 && g.epoch == n.epoch && g.last_sequence == 1));
+  CHECK((g.acknowledged == 7 && g.uploading && g.upload_state == "held" && g.upload_reason == "HTTP 403"));
+  CHECK((g.oldest_unacknowledged == at_ms(8) && g.parked == 9 && g.store_used_bytes == 10));
+  CHECK((g.store_size_max_bytes == 11 && g.store_bytes_per_day == 12 && g.gap_ms_today == 13 && g.gaps_today == 1));
+  CHECK(g.simulated);
+  REQUIRE(got.vms.size() == 2);
+  const LiveVm& v = got.vms[1];
+  CHECK((v.vm == vm.vm && v.name == vm.name && v.subscription == vm.subscription && v.tenant == vm.tenant));
+  CHECK((v.owner_known && !v.billable && v.power == 2 && v.vcores == 14 && v.memory_mib == 1 && v.disk_mib == 15));
+  CHECK((!v.cpu_permille && v.disk_read_bytes_per_s == 16u && !v.disk_write_bytes_per_s));
+  CHECK((!v.network_receive_bytes_per_s && v.network_transmit_bytes_per_s == 0u));
+  CHECK((v.hour_vcore_ms == vm.hour_vcore_ms && v.hour_gap_ms == 17 && v.status == status_bit::kGap));
+}
+
+TEST_CASE("texts are cut between characters, and VMs beyond the segment are counted", "[live]") {
+  const std::string name = fresh_name();
+  const auto writer = taken(LiveWriter::create(name, "", 3));
+  LiveSnapshot s = numbered(2, 5);
+  s.vms[0].name = std::string(kLiveTextMax - 1, 'x') + "\u00e9";
+  for (std::string* text : {&s.node.node, &s.node.version, &s.node.source, &s.node.state, &s.node.reason,
+                            &s.node.upload_state, &s.node.upload_reason}) {
+    *text = std::string(5'000, 'r');
+  }
+  for (LiveVm& vm : s.vms) vm.name.resize(5'000, 'x');
+  s.vms[0].name = std::string(kLiveTextMax - 1, 'x') + "\u00e9";
+  writer->publish(s);
+  const LiveSnapshot got = taken(read_live_view(name));
+  CHECK(got.vms.size() == 3);
+  CHECK(got.vms_left_out == 2);
+  CHECK(got.vms[0].name == std::string(kLiveTextMax - 1, 'x'));
+  CHECK(got.node.reason == std::string(kLiveTextMax, 'r'));
+}
+
+TEST_CASE("the segment goes with its writer, and a second writer of the name is refused", "[live]") {
+  const std::string name = fresh_name();
+  CHECK(read_live_view(name).error().code == ErrorCode::kNotFound);
+  {
+    const auto writer = taken(LiveWriter::create(name, ""));
+    writer->publish(numbered(1));
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const auto second = LiveWriter::create(name, "");
+      ::_exit(!second.ok() && second.error().code == ErrorCode::kLocked ? 0 : 1);
+    }
+    int state = 0;
+    ::waitpid(child, &state, 0);
+    CHECK((WIFEXITED(state) && WEXITSTATUS(state) == 0));
+    CHECK(read_live_view(name).ok());
+  }
+  CHECK(read_live_view(name).error().code == ErrorCode::kNotFound);
+}
+
+TEST_CASE("only the owner and the group may read", "[live]") {
+  const std::string name = fresh_name();
+  const auto mode = [&] {
+    struct stat info {};
+    REQUIRE(::stat(("/dev/shm/" + name).c_str(), &info) == 0);
+    return info.st_mode & 0777u;
+  };
+  {
+    const auto writer = taken(LiveWriter::create(name, "no-such-group"));
+    CHECK(mode() == 0600u);
+  }
+  if (::geteuid() == 0) {
+    const auto writer = taken(LiveWriter::create(name, "daemon"));
+    CHECK(mode() == 0640u);
+    writer->publish(numbered(1));
+    const pid_t child = ::fork();
+    if (child == 0) {
+      if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(2);
+      const auto read = read_live_view(name);
+      ::_exit(!read.ok() && read.error().code == ErrorCode::kPermissionDenied ? 0 : 1);
+    }
+    int state = 0;
+    ::waitpid(child, &state, 0);
+    CHECK((WIFEXITED(state) && WEXITSTATUS(state) == 0));
+  }
+}
+
+TEST_CASE("memory of somebody else, of another version or cut short is refused", "[live]") {
+  const std::string name = fresh_name();
+  const auto region = taken(SharedRegion::create(name, 4096, ""));
+  auto* words = static_cast<std::atomic<std::uint64_t>*>(region.data());
+  CHECK(read_live_view(name).error().code == ErrorCode::kNotFound);  // Not ready.
+  words[0] = 123;
+  CHECK(read_live_view(name).error().code == ErrorCode::kCorrupt);
+  words[0] = 0x3165'7669'4c4d'4eull;
+  words[1] = 2;
+  CHECK(read_live_view(name).error().code == ErrorCode::kUnsupported);
+  words[1] = 1;
+  words[4] = ~std::uint64_t{0};
+  CHECK(read_live_view(name).error().code == ErrorCode::kCorrupt);
+  words[4] = 100;
+  words[16] = 2;
+  words[17] = ~std::uint64_t{0};
+  CHECK(read_live_view(name).error().code == ErrorCode::kUnavailable);
+  words[17] = 800;  // Zeros: texts of no length, and bytes left over.
+  CHECK(read_live_view(name).error().code == ErrorCode::kCorrupt);
+  SharedRegion::remove(name);
+}
+
+TEST_CASE("no reader ever sees a mixture of two publications", "[live]") {
+  const std::string name = fresh_name();
+  const auto writer = taken(LiveWriter::create(name, ""));
+  writer->publish(numbered(1));
+  std::atomic<bool> stop{false};
+  std::thread publisher([&] {
+    for (std::uint64_t n = 2; !stop.load(); ++n) {
+      // About a thousand times as often as an agent that is asked to sample as fast as it can.
+      writer->publish(numbered(n, 1 + n % 200));
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+  });
+  std::uint64_t last = 0;
+  int read = 0;
+  for (int i = 0; i < 1'000; ++i) {
+    const auto snapshot = read_live_view(name);
+    if (!snapshot) {
+      CHECK(snapshot.error().code == ErrorCode::kUnavailable);
+      continue;
+    }
+    ++read;
+    REQUIRE(whole(*snapshot));
+    REQUIRE(snapshot->node.last_sequence >= last);
+    last = snapshot->node.last_sequence;
+  }
+  stop = true;
+  publisher.join();
+  CHECK(read > 900);
+}
+
+TEST_CASE("a writer killed at any instruction leaves its last publication, marked as stale", "[live][kill]") {
+  const std::string name = fresh_name();
+  Random random(11);
+  for (int round = 0; round < 40; ++round) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      auto writer = LiveWriter::create(name, "");
+      if (!writer) ::_exit(1);
+      for (std::uint64_t n = 1;; ++n) (*writer)->publish(numbered(n, 100));
+    }
+    ::usleep(static_cast<useconds_t>(2'000 + random.below(5'000)));
+    ::kill(child, SIGKILL);
+    int state = 0;
+    REQUIRE(::waitpid(child, &state, 0) == child);
+    REQUIRE(WIFSIGNALED(state));
+    const auto snapshot = read_live_view(name);
+    if (!snapshot) {
+      CHECK(snapshot.error().code == ErrorCode::kNotFound);  // Killed before the first publication.
+      continue;
+    }
+    REQUIRE(whole(*snapshot));
+    CHECK_FALSE(snapshot->writer_alive);
+  }
+  // And the next agent takes the name over.
+  const auto writer = taken(LiveWriter::create(name, ""));
+  writer->publish(numbered(7));
+  CHECK(taken(read_live_view(name)).writer_alive);
+}
+
+TEST_CASE("a reader killed at any instruction does not hinder the writer", "[live][kill]") {
+  const std::string name = fresh_name();
+  const auto writer = taken(LiveWriter::create(name, ""));
+  writer->publish(numbered(1, 100));
+  Random random(13);
+  std::uint64_t n = 1;
+  for (int round = 0; round < 20; ++round) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (;;) (void)read_live_view(name);
+    }
+    for (std::uint64_t i = 0; i < random.below(200); ++i) writer->publish(numbered(++n, 100));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    writer->publish(numbered(++n, 100));
+    CHECK(taken(read_live_view(name)).node.last_sequence == n);
+  }
+}
+
+}  // namespace nodemeter
