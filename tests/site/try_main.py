@@ -37,13 +37,14 @@ def show(site, seconds, interrupted):
 
 def report(site, started, cpu, ram):
     say("\nWhat was metered (this hour's records were closed early, because the trial ends):\n")
-    say(site.nodemeter("usage", "--start", started, "--end", later(), check=False).stdout)
+    usage = site.nodemeter("usage", "--granularity", "hourly", "--start", started, "--end", later(), check=False)
+    say(usage.stdout + usage.stderr)
     say(site.nodemeter("gaps", check=False).stdout)
     verified = site.nodemeter("journal", "verify", check=False)
     say((verified.stdout + verified.stderr).strip())
     info = json.loads(site.nodemeter("journal", "info", "--json").stdout)
     ends = site.compare()
-    say(f"\njournaled: {info['last_sequence']} records; acknowledged: {info['acknowledged']}")
+    say(f"\njournaled: {info['lastSequence']} records; acknowledged: {info['acknowledgedSequence']}")
     say(f"compared record by record: {ends['same']} the same at both ends, {len(ends['only_journal'])} only in the journal, "
         f"{len(ends['only_aggregator'])} only at the aggregator, {ends['doubled']} doubled")
     say(f"agent: {ram['private']} KiB private memory, {ram['resident']} KiB resident, {cpu:.2f} % of one core "
