@@ -47,9 +47,25 @@ void answer_and_close(httplib::Response& response, int status, std::string_view 
       });
 }
 
+// Where a connection notes that its client certificate was not accepted.
+int refused_certificate_slot() {
+  static const int slot = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return slot;
+}
+
+// Lets the handshake finish whatever the certificate is: the alert that ends it mostly gets lost in a reset, and its
+// sender would take that for weather. An answer with 401 arrives, and an operator reads it.
+int note_certificate(int good, X509_STORE_CTX* chain) {
+  if (good == 1) return 1;
+  auto* const ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  static char refused = 1;
+  return ssl != nullptr && SSL_set_ex_data(ssl, refused_certificate_slot(), &refused) == 1 ? 1 : 0;
+}
+
 std::vector<std::string> certificate_names(const SSL* ssl) {
   std::vector<std::string> names;
   if (ssl == nullptr || SSL_get_verify_result(ssl) != X509_V_OK) return names;
+  if (SSL_get_ex_data(ssl, refused_certificate_slot()) != nullptr) return names;
   const std::unique_ptr<X509, decltype(&X509_free)> certificate(SSL_get1_peer_certificate(ssl), &X509_free);
   if (!certificate) return names;
   const auto add = [&](const ASN1_STRING* text) {
@@ -77,7 +93,10 @@ std::vector<std::string> certificate_names(const SSL* ssl) {
 // Certificates of this server and, where asked for, the authority of its senders. Says what is wrong, "" if nothing.
 std::string set_up_tls(SSL_CTX& context, const ServerOptions& options) {
   SSL_CTX_set_min_proto_version(&context, TLS1_2_VERSION);
-  SSL_CTX_set_options(&context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+  // No resumed sessions: every connection shows its certificate anew.
+  SSL_CTX_set_options(&context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET);
+  SSL_CTX_set_session_cache_mode(&context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_num_tickets(&context, 0);
   if (SSL_CTX_use_certificate_chain_file(&context, options.cert_file.c_str()) != 1) {
     return "cert_file " + options.cert_file + " is not a readable PEM certificate";
   }
@@ -90,10 +109,7 @@ std::string set_up_tls(SSL_CTX& context, const ServerOptions& options) {
     return "client_ca_file " + options.client_ca_file + " is not a readable PEM certificate";
   }
   SSL_CTX_set_client_CA_list(&context, SSL_load_client_CA_file(options.client_ca_file.c_str()));
-  static constexpr unsigned char kSessionContext[] = "nodemeter";
-  SSL_CTX_set_session_id_context(&context, kSessionContext, sizeof kSessionContext);
-  // A wrong certificate ends the handshake; none at all gets an answer that says what is missing.
-  SSL_CTX_set_verify(&context, SSL_VERIFY_PEER, nullptr);
+  SSL_CTX_set_verify(&context, SSL_VERIFY_PEER, &note_certificate);
   return "";
 }
 
@@ -233,7 +249,9 @@ std::optional<Refusal> HttpServer::check_sender(const httplib::Request& request)
   if (authorization.starts_with(kBearer)) credentials.bearer = authorization.substr(kBearer.size());
   if (certificate_needed) credentials.certificate_names = certificate_names(request.ssl);
   if (certificate_needed && credentials.certificate_names.empty()) {
-    return Refusal{.status = 401, .cause = "credentials", .sentence = "a client certificate is required"};
+    return Refusal{.status = 401,
+                   .cause = "credentials",
+                   .sentence = "a client certificate of the configured authority is required"};
   }
   if (node.empty()) return Refusal{.status = 400, .cause = "header", .sentence = "Nodemeter-Node is missing"};
   Access access = Access::kOtherNode;

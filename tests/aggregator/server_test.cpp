@@ -1,0 +1,284 @@
+// Goal: whatever is sent to the server's port, only good batches of the right sender are stored, every refusal is one
+// JSON sentence with the status that makes the sender do the right thing, and no request costs more than its limit.
+// Method: bytes on a plain socket against the real server.
+
+#include "uploader/aggregator/server.h"
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tests/aggregator/plain_client.h"
+#include "tests/aggregator/server_fixture.h"
+#include "tests/uploader/chain.h"
+#include "uploader/compress.h"
+
+namespace nodemeter {
+namespace {
+
+using testing::ChainBuilder;
+using testing::PlainClient;
+using testing::post;
+using testing::ServerFixture;
+using testing::status_of;
+
+nlohmann::json json_of(const std::string& answer) {
+  CHECK(answer.find("Content-Type: application/json\r\n") != std::string::npos);
+  return nlohmann::json::parse(answer.substr(answer.find("\r\n\r\n") + 4), nullptr, false);
+}
+
+std::string refusal(const std::string& answer, int status) {
+  INFO(answer);
+  CHECK(status_of(answer) == status);
+  const nlohmann::json json = json_of(answer);
+  REQUIRE(json.is_object());
+  REQUIRE(json.contains("error"));
+  return json["error"].get<std::string>();
+}
+
+ServerOptions with_nodes() {
+  ServerOptions options;
+  const auto nodes = NodeRegistry::parse(
+      R"([{"id":"node-1","token":"token-of-the-first"},{"id":"node-2","token":"token-of-the-second"}])");
+  REQUIRE(nodes.ok());
+  options.nodes = *nodes;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("a batch is acknowledged at any path, with ClickHouse's query and without", "[server]") {
+  ServerFixture server;
+  ChainBuilder chain;
+  PlainClient client(server.port());
+  for (const char* const path :
+       {"/", "/a/b?query=INSERT%20INTO%20t%20FORMAT%20MsgPack&insert_deduplication_token=x%3Ay"}) {
+    const std::string body = chain.body(3);
+    for (int i = 0; i < 2; ++i) {
+      const std::string answer = client.ask(post(body, "Content-Type: application/vnd.msgpack\r\n", path));
+      REQUIRE(status_of(answer) == 200);
+      const nlohmann::json json = json_of(answer);
+      CHECK(json["acknowledged"] == chain.last());
+      CHECK(json["resend_from"].is_null());
+    }
+  }
+  CHECK(server.kv.usage().used_bytes > 0);
+}
+
+TEST_CASE("a hole is asked for in the answer", "[server]") {
+  ServerFixture server;
+  ChainBuilder chain;
+  chain.body(4);
+  PlainClient client(server.port());
+  const nlohmann::json json = json_of(client.ask(post(chain.body(2))));
+  CHECK(json["acknowledged"] == 6);
+  CHECK(json["resend_from"] == 1);
+}
+
+TEST_CASE("health and metrics tell what happened", "[server]") {
+  ServerFixture server;
+  ChainBuilder chain;
+  PlainClient client(server.port());
+  CHECK(client.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").ends_with("ok\n"));
+  const std::string body = chain.body(3);
+  client.ask(post(body));
+  client.ask(post(body));
+  client.ask(post("garbage"));
+  const std::string metrics = client.ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+  CHECK(metrics.find("\nnodemeter_aggregator_batches_total 2\n") != std::string::npos);
+  CHECK(metrics.find("\nnodemeter_aggregator_rows_stored_total 3\n") != std::string::npos);
+  CHECK(metrics.find("\nnodemeter_aggregator_repeats_removed_total 3\n") != std::string::npos);
+  CHECK(metrics.find("\nnodemeter_aggregator_forks_total 0\n") != std::string::npos);
+  CHECK(metrics.find("\nnodemeter_aggregator_refused_total{cause=\"") != std::string::npos);
+  CHECK(metrics.find("\nnodemeter_aggregator_node_last_sequence{node=\"node-1\",epoch=\"" + chain.epoch().text() +
+                     "\"} 3\n") != std::string::npos);
+  CHECK(metrics.find("nodemeter_aggregator_node_last_arrival_seconds") != std::string::npos);
+  refusal(client.ask("GET /anything HTTP/1.1\r\nHost: x\r\n\r\n"), 404);
+}
+
+TEST_CASE("bad rows are refused in a sentence, and the connection goes on", "[server]") {
+  ServerFixture server;
+  ChainBuilder chain;
+  const std::string one = chain.add().bytes;
+  chain.add();
+  const std::string three = chain.add().bytes;
+  PlainClient client(server.port());
+  CHECK(refusal(client.ask(post(one + three)), 400).find("entry 3 follows entry 1") != std::string::npos);
+  CHECK(refusal(client.ask(post(one.substr(0, one.size() - 1))), 400).find("byte 0") != std::string::npos);
+  refusal(client.ask(post("")), 400);
+  refusal(client.ask(post(std::string(1'000, '\xff'))), 400);
+  refusal(client.ask(post(one, "Nodemeter-Node: node-2\r\n")), 403);
+  refusal(client.ask(post(one, "Nodemeter-Sequence: 1-2\r\n")), 400);
+  refusal(client.ask(post(one, "Content-Encoding: br\r\n")), 415);
+  refusal(client.ask(post(one, "Content-Encoding: gzip\r\n")), 400);
+  refusal(client.ask(post(one, "Content-Type: multipart/form-data; boundary=x\r\n")), 415);
+  CHECK(server.rows().empty());
+}
+
+TEST_CASE("compressed batches are read, and a client cannot name the inner header itself", "[server]") {
+  ServerFixture server;
+  ChainBuilder chain;
+  PlainClient client(server.port());
+  CHECK(status_of(client.ask(post(*compressed(chain.body(3), Compression::kZstd), "Content-Encoding: zstd\r\n"))) ==
+        200);
+  CHECK(status_of(client.ask(post(*compressed(chain.body(3), Compression::kGzip), "content-encoding: gzip\r\n"))) ==
+        200);
+  CHECK(status_of(client.ask(post(chain.body(3), "Nodemeter-Received-Encoding: zstd\r\n"))) == 200);
+}
+
+TEST_CASE("a body that is too large is 413, plain, chunked or as a bomb", "[server]") {
+  ServerFixture server;
+  const std::string large((16u << 20) + 1, 'x');
+  refusal(PlainClient(server.port()).ask(post(large)), 413);
+  PlainClient client(server.port());
+  refusal(client.ask(post(large)), 413);
+  refusal(client.ask(post(large)), 413);  // The first was read to its end: the connection is still in step.
+  const std::string zeros(300u << 20, '\0');
+  refusal(client.ask(post(*compressed(zeros, Compression::kGzip), "Content-Encoding: gzip\r\n")), 413);
+  refusal(client.ask(post(*compressed(zeros, Compression::kZstd), "Content-Encoding: zstd\r\n")), 413);
+  ChainBuilder chain;
+  CHECK(status_of(client.ask(post(chain.body(1)))) == 200);
+}
+
+TEST_CASE("a request whose length is not certain ends the connection", "[server]") {
+  ServerFixture server;
+  ChainBuilder chain;
+  const std::string good = post(chain.body(1));
+  const auto ends_with = [&](const std::string& head, int status) {
+    PlainClient client(server.port());
+    client.send(head);
+    refusal(client.answer(), status);
+    client.send(good);  // Smuggled behind the bad one: must not be taken.
+    CHECK(client.ends());
+    CHECK(server.rows().empty());
+  };
+  ends_with("POST / HTTP/1.1\r\nHost: x\r\n\r\n", 411);
+  ends_with("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400);
+  ends_with("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5x\r\n\r\n", 400);
+  ends_with("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", 413);
+  ends_with("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400);
+  ends_with("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400);
+  ends_with("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde", 405);
+  ends_with("DELETE / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405);
+}
+
+TEST_CASE("a chunked batch is a batch", "[server]") {
+  ServerFixture server;
+  ChainBuilder chain;
+  const std::string body = chain.body(2);
+  std::string chunks;
+  for (std::size_t at = 0; at < body.size(); at += 50) {
+    const std::string piece = body.substr(at, 50);
+    char size[16];
+    std::snprintf(size, sizeof size, "%zx", piece.size());
+    chunks += std::string(size) + "\r\n" + piece + "\r\n";
+  }
+  PlainClient client(server.port());
+  CHECK(status_of(client.ask("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks +
+                             "0\r\n\r\n")) == 200);
+  CHECK(server.rows() == body);
+}
+
+TEST_CASE("a sender that goes away in the middle leaves nothing", "[server]") {
+  ServerFixture server;
+  ChainBuilder chain;
+  const std::string request = post(chain.body(3));
+  for (std::size_t cut = 1; cut < request.size(); cut += 40) PlainClient(server.port()).send(request.substr(0, cut));
+  PlainClient client(server.port());
+  CHECK(client.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").ends_with("ok\n"));
+  CHECK(server.rows().empty());
+  CHECK(status_of(client.ask(request)) == 200);
+}
+
+TEST_CASE("no token is 401, another node's is 403, and its body is not looked at", "[server]") {
+  ServerFixture server(with_nodes());
+  ChainBuilder chain;
+  const std::string body = chain.body(2);
+  const std::string node = "Nodemeter-Node: node-1\r\n";
+  PlainClient client(server.port());
+  refusal(client.ask(post(body)), 400);
+  refusal(client.ask(post(body, node)), 401);
+  refusal(client.ask(post(body, node + "Authorization: Bearer wrong\r\n")), 401);
+  refusal(client.ask(post(body, node + "Authorization: Basic dG9rZW4=\r\n")), 401);
+  refusal(client.ask(post(body, node + "Authorization: Bearer token-of-the-second\r\n")), 403);
+  refusal(client.ask(post(body, "Nodemeter-Node: node-9\r\nAuthorization: Bearer token-of-the-first\r\n")), 403);
+  refusal(client.ask(post(body, "Nodemeter-Node: node-2\r\nAuthorization: Bearer token-of-the-second\r\n")), 403);
+  refusal(client.ask(post("garbage", node)), 401);
+  CHECK(server.rows().empty());
+  CHECK(status_of(client.ask(post(body, node + "Authorization: Bearer token-of-the-first\r\n"))) == 200);
+}
+
+TEST_CASE("simulated rows are refused where nobody asked for a trial", "[server]") {
+  ChainBuilder chain;
+  const std::string body = chain.add("", status_bit::kSimulated).bytes;
+  {
+    ServerFixture server;
+    refusal(PlainClient(server.port()).ask(post(body)), 403);
+  }
+  ServerOptions options;
+  options.limits.allow_simulated = true;
+  ServerFixture server(std::move(options));
+  CHECK(status_of(PlainClient(server.port()).ask(post(body))) == 200);
+}
+
+TEST_CASE("a full store asks for patience, a failed one says so to everybody", "[server]") {
+  ServerFixture server;
+  ChainBuilder chain;
+  const std::string body = chain.body(1);
+  PlainClient client(server.port());
+  server.disk.fail(MemoryDisk::Fault::kFull);
+  const std::string full = client.ask(post(body));
+  refusal(full, 503);
+  CHECK(full.find("Retry-After: ") != std::string::npos);
+  CHECK_FALSE(server.failed());
+  server.disk.fail(MemoryDisk::Fault::kUnknownLost);
+  refusal(client.ask(post(body)), 503);
+  CHECK(server.failed());
+  refusal(client.ask(post(body)), 503);
+  refusal(client.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"), 503);
+}
+
+TEST_CASE("a second server on the same port is refused, not given half of the batches", "[server]") {
+  ServerFixture server;
+  MemoryDisk disk;
+  MemoryKv kv(disk);
+  const auto store = AggregatorStore::open(kv);
+  REQUIRE(store.ok());
+  NullLog log;
+  const std::unique_ptr<Clock> clock = system_clock();
+  ServerOptions options;
+  options.address = ListenAddress{.host = "127.0.0.1", .port = server.port()};
+  const auto second = AggregatorServer::open(options, **store, *clock, log);
+  REQUIRE_FALSE(second.ok());
+  CHECK(second.error().code == ErrorCode::kLocked);
+}
+
+TEST_CASE("many connections at once lose and double nothing", "[server]") {
+  ServerFixture server;
+  constexpr std::size_t kSenders = 12;  // More than the fixture's threads.
+  std::vector<std::vector<std::string>> batches(kSenders);
+  std::size_t bytes = 0;
+  for (std::size_t n = 0; n < kSenders; ++n) {
+    ChainBuilder chain("node-" + std::to_string(n));
+    for (int b = 0; b < 10; ++b) {
+      batches[n].push_back(chain.body(4));
+      bytes += batches[n].back().size();
+    }
+  }
+  std::vector<std::thread> senders;
+  std::atomic<int> acknowledged = 0;
+  for (std::size_t n = 0; n < kSenders; ++n) {
+    senders.emplace_back([&, n] {
+      for (const std::string& body : batches[n]) {
+        PlainClient client(server.port());
+        for (int i = 0; i < 2; ++i) {
+          if (status_of(client.ask(post(body))) == 200) ++acknowledged;
+        }
+      }
+    });
+  }
+  for (std::thread& sender : senders) sender.join();
+  CHECK(acknowledged == static_cast<int>(2 * 10 * kSenders));
+  CHECK(server.rows().size() == bytes);
+}
+
+}  // namespace nodemeter
