@@ -378,7 +378,7 @@ void LibvirtSampler::add_disks(const Vm& vm, const BootId& boot, const BlockWork
       device.run = vm.process->run(boot, device.kind, disk.target, known->second.plugged);
       device.begun = known->second.begun;
     }
-    device.counters = absent(away_ ? Absence::kReadFailed : Absence::kVmBusy);
+    device.counters = absent(away_ && !tracker_->unbroken() ? Absence::kReadFailed : Absence::kVmBusy);
     device.read_at = answer != nullptr ? answer->read_at : clock_.now().monotonic;
     if (answer != nullptr && !answer->busy) {
       device.counters = absent(answer->error || !vm.process ? Absence::kReadFailed : Absence::kNotOffered);
@@ -456,6 +456,10 @@ Result<Sample> LibvirtSampler::known_only_sample(const Error& reason) {
   Sample sample;
   sample.inventory = Inventory::kKnownOnly;
   const BootId boot = clock_.now().boot;
+  // libvirt lists nothing while it kills a process that will not end, but it still answers for the other VMs' disks.
+  const bool slow = tracker_->unbroken();
+  if (slow) ask_for_disks();
+  std::vector<VmId> known;
   for (auto& [id, vm] : vms_) {
     vm.new_process = false;
     // A migration may have begun or ended meanwhile, so only what was allocated before goes on.
@@ -463,7 +467,16 @@ Result<Sample> LibvirtSampler::known_only_sample(const Error& reason) {
     read_cpu(vm, boot);
     vm.nets = nets_from_proc(vm);
     vm.nets_at = clock_.now().monotonic;
-    sample.vms.push_back(reading_of(id, vm, boot, nullptr));
+    known.push_back(id);
+  }
+  std::map<VmId, BlockWorkers::Answer> answers;
+  if (slow) {
+    answers = workers_.collect();
+    take_disks(answers);
+  }
+  for (const VmId& id : known) {
+    const auto answer = answers.find(id);
+    sample.vms.push_back(reading_of(id, vms_.at(id), boot, answer == answers.end() ? nullptr : &answer->second));
   }
   finish(sample, tracker_->mark());
   sample.events_unbroken = false;

@@ -1,6 +1,6 @@
 #include "collectors/replay_source.h"
 
-#include <cerrno>
+#include <algorithm>
 #include <fstream>
 #include <string>
 
@@ -54,7 +54,7 @@ class ReplaySource final : public Source {
       unbroken = unbroken && next_->events_unbroken;
       for (VmEvent& event : next_->events) {
         // What came before the trace began is no event of this replay.
-        event.at += offset_;
+        event.at = std::max(event.at + offset_, previous_);
         if (!first) events.push_back(std::move(event));
       }
       current_ = std::move(*next_);
@@ -62,6 +62,7 @@ class ReplaySource final : public Source {
     }
     // The last line is valid until it would have been followed by another.
     if (!fresh && !next_) return Error{ErrorCode::kUnavailable, "the trace has ended: " + path_.string()};
+    previous_ = now.monotonic;
     return moved(now, unbroken, std::move(events));
   }
 
@@ -97,6 +98,7 @@ class ReplaySource final : public Source {
   std::optional<Sample> next_;
   Sample current_;
   std::optional<ClockReading> begun_;
+  MonotonicTime previous_{};  // When the last read was. A line that was not due then may tell of what was before.
   BootId boot_;
   Milliseconds offset_{};
 };

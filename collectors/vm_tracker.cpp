@@ -122,10 +122,14 @@ void VmTracker::apply_suspended(Vm& vm, const LifecycleNotice& notice) {
 }
 
 void VmTracker::apply_resumed(Vm& vm, const LifecycleNotice& notice) {
-  if (!vm.power) {
+  const bool migrated =
+      notice.detail == domain_event::kResumedMigrated || notice.detail == domain_event::kResumedPostcopy;
+  if (!vm.power && (migrated || vm.migrating_in || vm.migrating_out)) {
     arrive(vm, notice, vm.migrating_out ? "migration cancelled" : "migrated", Power::kRunning);
     return;
   }
+  // A start resumes the vcpus too, and libvirt may tell so before it tells the start.
+  if (vm.power != Power::kPaused) return;
   vm.power = Power::kRunning;
   push(notice, VmEventKind::kResumed, how_resumed(notice.detail), vm.power);
 }
@@ -234,6 +238,8 @@ void VmTracker::rebooted(VmId vm) {
     stamp_ = clock_.now().monotonic;
     const auto known = vms_.find(vm);
     if (known == vms_.end() || !known->second.power) return;
+    // One press of the reset button is several resets to QEMU.
+    if (!queue_.empty() && queue_.back().event.vm == vm && queue_.back().event.kind == VmEventKind::kRebooted) return;
     LifecycleNotice notice;
     notice.vm = vm;
     push(notice, VmEventKind::kRebooted, "rebooted", std::nullopt);
