@@ -71,6 +71,16 @@ std::string sentence_of(const Words& words) {
   return text;
 }
 
+// As it is written in the file: a whole number and the largest unit that fits.
+std::string size_in_file(std::uint64_t bytes) {
+  constexpr std::pair<std::uint64_t, const char*> kUnits[] = {
+      {1ull << 40, "TiB"}, {1ull << 30, "GiB"}, {1ull << 20, "MiB"}, {1ull << 10, "KiB"}};
+  for (const auto& [factor, unit] : kUnits) {
+    if (bytes != 0 && bytes % factor == 0) return std::to_string(bytes / factor) + unit;
+  }
+  return std::to_string(bytes) + "B";
+}
+
 bool only_of(std::string_view text, std::string_view allowed) {
   return text.find_first_not_of(allowed) == std::string_view::npos;
 }
@@ -176,8 +186,8 @@ class Section {
     const auto* value = node->as_string();
     const auto parsed = value == nullptr ? std::nullopt : parse_size(value->get());
     if (!parsed || *parsed < low || *parsed > high) {
-      return refuse(key, "is " + shown(*node) + "; a size with a unit (B, KiB, MiB, GiB, TiB, kB, MB, GB) from \"" +
-                             size_text(low) + "\" to \"" + size_text(high) + "\" is expected");
+      return refuse(key, "is " + shown(*node) + "; a size with a unit (B, KiB, MiB, GiB, TiB, kB, MB, GB, TB) from \"" +
+                             size_in_file(low) + "\" to \"" + size_in_file(high) + "\" is expected");
     }
     target = *parsed;
   }
@@ -310,8 +320,9 @@ void read_state(Section section, Options& options) {
   section.size("size_max", options.store_size_max, 16ull << 20, 16ull << 40);
 }
 
+// Names that begin with 127. belong to anybody: only addresses count.
 bool is_loopback(std::string_view host) {
-  return host == "localhost" || host == "[::1]" || host.substr(0, 4) == "127.";
+  return host == "localhost" || host == "[::1]" || (host.substr(0, 4) == "127." && only_of(host, "0123456789."));
 }
 
 // Says what is wrong with a URL, or nothing. The transport checks again when it is opened; here is the line number.

@@ -44,6 +44,22 @@ std::string advice(const Error& error, const std::filesystem::path& state) {
   }
 }
 
+// A trial's clock: faster than the machine's, and in a boot of its own. The run before may have been further ahead, so
+// its instants cannot be compared with ours.
+class TrialClock final : public Clock {
+ public:
+  TrialClock(std::uint32_t speed, const BootId& boot) : fast_(accelerated_clock(system_clock(), speed)), boot_(boot) {}
+  [[nodiscard]] ClockReading now() const override {
+    ClockReading reading = fast_->now();
+    reading.boot = boot_;
+    return reading;
+  }
+
+ private:
+  std::unique_ptr<Clock> fast_;
+  BootId boot_;
+};
+
 // Everything that one run holds, in the order in which it must be taken down.
 class Daemon {
  public:
@@ -57,7 +73,11 @@ class Daemon {
     const Result<NodeId> node = node_id_of(options_);
     if (!node) return node.error();
     if (Status ready = open_state(); !ready) return ready;
-    clock_ = options_.speed == 1 ? system_clock() : accelerated_clock(system_clock(), options_.speed);
+    if (options_.speed == 1) {
+      clock_ = system_clock();
+    } else {
+      clock_ = std::make_unique<TrialClock>(options_.speed, BootId(random_.uuid()));
+    }
     Result<std::unique_ptr<Source>> source = open_source(options_, *clock_, *log_, [this] { service_.wake(); });
     if (!source) return source.error();
     source_ = std::move(source).value();
@@ -210,7 +230,7 @@ int run_daemon(const Options& options, bool final, Service& service, std::ostrea
   if (status) status = daemon.run();
   if (status && final) status = daemon.finish();
   if (!status) {
-    err << "nodemeter: " << status.error().message << "\n";
+    err << "nodemeter: " << display_text(status.error().message, 2048) << "\n";
     return 1;
   }
   daemon.say_stopped();

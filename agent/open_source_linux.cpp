@@ -1,6 +1,8 @@
 #include <utility>
 
 #include "agent/open_source.h"
+#include "collectors/libvirt_source.h"
+#include "collectors/replay_source.h"
 #include "collectors/scenario.h"
 #include "collectors/simulated_source.h"
 #include "platform/files.h"
@@ -21,17 +23,21 @@ Result<std::unique_ptr<Source>> open_simulated(const Options& options, const Clo
 
 bool is_trial(SourceKind kind) { return kind == SourceKind::kSimulated || kind == SourceKind::kReplay; }
 
-Result<std::unique_ptr<Source>> open_source(const Options& options, const Clock& clock, Log&,
+Result<std::unique_ptr<Source>> open_source(const Options& options, const Clock& clock, Log& log,
                                             std::function<void()> on_urgency) {
-  (void)on_urgency;
   switch (options.source_kind) {
     case SourceKind::kSimulated: return open_simulated(options, clock);
-    case SourceKind::kReplay:
+    case SourceKind::kReplay: return open_replay_source(options.trace, clock);
     case SourceKind::kHyperv:
+      return Error{ErrorCode::kUnsupported, "source.kind is \"hyperv\"; this platform has libvirt"};
     case SourceKind::kAuto:
     case SourceKind::kLibvirt: break;
   }
-  return Error{ErrorCode::kUnsupported, "source.kind is not available on this platform"};
+  LibvirtOptions libvirt;
+  libvirt.source = options.source;
+  libvirt.uri = options.source_uri;
+  libvirt.on_urgency = std::move(on_urgency);
+  return open_libvirt_source(libvirt, clock, log);
 }
 
 }  // namespace nodemeter

@@ -1,6 +1,7 @@
 #include "agent/cli/cli.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <ostream>
@@ -8,6 +9,7 @@
 #include "agent/cli/terminal.h"
 #include "agent/cli/verbs.h"
 #include "agent/simulate.h"
+#include "platform/text.h"
 
 namespace nodemeter::cli {
 
@@ -191,6 +193,19 @@ void add_running_verbs(CLI::App& app, CommandLine& line) {
   });
 }
 
+// CLI11 would only say that a verb is required.
+int unknown_verb(int argc, const char* const* argv, const Console& console) {
+  static const std::initializer_list<std::string_view> kVerbs = {
+      "agent", "config", "events", "gaps", "journal", "meters", "simulate", "status", "top", "version", "usage", "vms"};
+  if (argc < 2 || argv[1][0] == '-') return kDone;
+  const std::string_view verb = argv[1];
+  if (std::find(kVerbs.begin(), kVerbs.end(), verb) != kVerbs.end()) return kDone;
+  console.err << "nodemeter: there is no verb \"" << display_text(verb, 64) << "\"";
+  if (const auto near = nearest_word(verb, kVerbs)) console.err << "; did you mean \"" << *near << "\"?";
+  console.err << " (nodemeter --help lists them)\n";
+  return kWrongUsage;
+}
+
 int parse_and_run(int argc, const char* const* argv, const Console& console) {
   CommandLine line(console);
   CLI::App app("Metering of virtual machines: runs the agent of this node, and shows what it knows.", "nodemeter");
@@ -202,6 +217,7 @@ int parse_and_run(int argc, const char* const* argv, const Console& console) {
   add_journal_verbs(app, line);
   add_other_verbs(app, line);
   add_running_verbs(app, line);
+  if (const int wrong = unknown_verb(argc, argv, console); wrong != kDone) return wrong;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

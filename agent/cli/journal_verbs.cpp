@@ -106,6 +106,15 @@ std::string check_json(const ChainCheck& check) {
   return json.take() + "\n";
 }
 
+int report_unparked(std::uint64_t parked, const CommonOptions& common, const Console& console) {
+  if (common.json) {
+    console.out << "{\"unparked\":" << parked << "}\n";
+  } else {
+    console.out << parked << (parked == 1 ? " entry" : " entries") << " will be sent again\n";
+  }
+  return kDone;
+}
+
 }  // namespace
 
 int journal_info(const CommonOptions& common, const Console& console) {
@@ -165,6 +174,7 @@ int journal_cat(const CommonOptions& common, const CatOptions& options, const Co
 int journal_unpark(const CommonOptions& common, const Console& console) {
   Result<Opened> opened = open_configured(common);
   if (!opened) return say(console, opened.error());
+  if (opened->state.parked == 0) return report_unparked(0, common, console);  // Nothing is opened for writing.
   const JournalOptions journal_options{opened->state.node, opened->state.location, opened->state.simulated};
   // A store is written by one process only; an LMDB environment is open at most once in a process.
   opened->reader.reset();
@@ -183,16 +193,7 @@ int journal_unpark(const CommonOptions& common, const Console& console) {
   if (!journal) return say(console, journal.error());
   const std::uint64_t parked = (*journal)->state().parked;
   if (Status done = (*journal)->unpark(); !done) return say(console, done.error());
-  if (common.json) {
-    JsonWriter json;
-    json.begin_object();
-    json.number("unparked", parked);
-    json.end_object();
-    console.out << json.take() << "\n";
-  } else {
-    console.out << parked << (parked == 1 ? " entry" : " entries") << " will be sent again\n";
-  }
-  return kDone;
+  return report_unparked(parked, common, console);
 }
 
 }  // namespace nodemeter::cli

@@ -237,8 +237,9 @@ std::string status_text(const LiveSnapshot& snapshot, const ClockReading& now, b
     text += name + std::string(name.size() < 18 ? 18 - name.size() : 1, ' ') + value + "\n";
   };
   const std::uint64_t backlog = backlog_of(node);
-  line("node", display_text(node.node) + " (nodemeter " + display_text(node.version) + ", process " +
-                   std::to_string(node.process_id) + ", up " + age_text(now.utc - node.started) + ")");
+  const std::string process = node.process_id == 0 ? "" : ", process " + std::to_string(node.process_id);
+  line("node", display_text(node.node) + " (nodemeter " + display_text(node.version) + process + ", up " +
+                   age_text(now.utc - node.started) + ")");
   line("last sample", age_text(sample_age(node, now)) + " ago, took " + std::to_string(node.sample_duration_us / 1000) +
                           " ms, every " +
                           duration_text(Milliseconds{static_cast<std::int64_t>(node.sample_interval_ms)}));

@@ -1,0 +1,274 @@
+// Goal: scripts can rely on exit codes, and on data alone being on standard output.
+// Method: the whole command line, from argv to streams, on a state directory that `simulate` made.
+
+#include "agent/cli/cli.h"
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "agent/cli/console.h"
+#include "golden.h"
+#include "platform/clock.h"
+#include "platform/random.h"
+#include "store/reader.h"
+
+using namespace nodemeter;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Outcome {
+  int code = 0;
+  std::string out;
+  std::string err;
+};
+
+Outcome nodemeter_run(const std::vector<std::string>& arguments) {
+  std::vector<const char*> argv = {"nodemeter"};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  std::ostringstream out;
+  std::ostringstream err;
+  const std::unique_ptr<Clock> clock = system_clock();
+  const int code = cli::run(static_cast<int>(argv.size()), argv.data(), out, err, {*clock, false, false});
+  return {code, out.str(), err.str()};
+}
+
+class Directory {
+ public:
+  Directory() : path_(fs::temp_directory_path() / ("nodemeter-cli-" + Random::from_system().uuid().text())) {
+    fs::create_directories(path_);
+  }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+  ~Directory() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(path_ / name) << text;
+    return *this / name;
+  }
+
+ private:
+  fs::path path_;
+};
+
+constexpr const char* kScenario = R"({ "start": "2026-01-01T00:00:00Z", "end": "2026-01-01T03:00:00Z",
+  "sample_interval_s": 60, "vms": [ { "id": "6f1c0000-0000-4000-8000-000000000001", "name": "=web", "vcores": 4,
+  "memory_mib": 8192, "windows_licence": false, "subscription": "11111111-1111-4111-8111-111111111111",
+  "tenant": "22222222-2222-4222-8222-222222222222", "resource_group": "rg", "cpu_percent": 25 } ],
+  "events": [ { "at": "2026-01-01T02:10:30Z", "do": "agent_crash", "down_s": 60 } ] })";
+
+std::string simulated_state(const Directory& directory) {
+  const Outcome made =
+      nodemeter_run({"simulate", directory.write("s.json", kScenario), "--state", directory / "state"});
+  INFO(made.err);
+  REQUIRE(made.code == 0);
+  return directory / "state";
+}
+
+}  // namespace
+
+TEST_CASE("help is data: standard output and exit 0, with an example for every verb", "[cli]") {
+  const Outcome help = nodemeter_run({"--help"});
+  CHECK(help.code == 0);
+  CHECK(help.err.empty());
+  for (const std::string verb :
+       {"agent", "status", "vms", "top", "usage", "gaps", "events", "meters", "simulate", "version"}) {
+    const Outcome text = nodemeter_run({verb, "--help"});
+    INFO(verb);
+    CHECK(text.code == 0);
+    CHECK_THAT(text.out, Catch::Matchers::Contains("Example:\n  nodemeter " + verb));
+    CHECK_THAT(help.out, Catch::Matchers::Contains(verb));
+  }
+  for (const std::string verb : {"info", "verify", "cat", "unpark"}) {
+    CHECK_THAT(nodemeter_run({"journal", verb, "--help"}).out,
+               Catch::Matchers::Contains("Example:\n  nodemeter journal " + verb));
+  }
+}
+
+TEST_CASE("wrong usage is exit 2, says what is allowed, and prints no data", "[cli]") {
+  const std::vector<std::vector<std::string>> wrong = {
+      {},
+      {"usge"},
+      {"usage", "--frobnicate"},
+      {"usage"},
+      {"usage", "--start", "2026-01-01", "--end", "yesterday"},
+      {"usage", "--start", "2026-01-02", "--end", "2026-01-01"},
+      {"usage", "--start", "2026-01-01T00:30:00Z", "--end", "2026-01-02"},
+      {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--granularity", "weekly"},
+      {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--format", "xml"},
+      {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--format", "focus"},
+      {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--meter", "beer"},
+      {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--page-size", "0"},
+      {"usage", "--start", "2026-01-01", "--reported-end-time", "2026-01-02"},
+      {"usage", "--reported-start-time", "2026-01-01", "--reported-end-time", "2026-01-02", "--by", "usage"},
+      {"journal"},
+      {"journal", "burn"},
+      {"top", "--sort", "beauty"},
+      {"config", "check"},
+  };
+  for (const auto& arguments : wrong) {
+    std::string shown;
+    for (const std::string& argument : arguments) shown += argument + " ";
+    INFO(shown);
+    const Outcome outcome = nodemeter_run(arguments);
+    CHECK(outcome.code == 2);
+    CHECK(outcome.out.empty());
+    CHECK_FALSE(outcome.err.empty());
+  }
+  CHECK_THAT(nodemeter_run({"usge"}).err, Catch::Matchers::Contains("did you mean \"usage\"?"));
+}
+
+TEST_CASE("a wrong configuration is exit 2 for every verb, with all its lines", "[cli]") {
+  const Directory directory;
+  const std::string bad = directory.write("bad.toml", "[sampling]\nintervall = \"5s\"\n[upload]\nrate_limit = 5\n");
+  for (const std::string verb : {"status", "vms", "top", "gaps", "events", "agent"}) {
+    const Outcome outcome = nodemeter_run({verb, "--config", bad});
+    INFO(verb);
+    CHECK(outcome.code == 2);
+    CHECK_THAT(outcome.err, Catch::Matchers::Contains(":2: sampling.intervall") &&
+                                Catch::Matchers::Contains(":4: upload.rate_limit"));
+  }
+  CHECK(nodemeter_run({"config", "check", bad}).code == 2);
+  CHECK(nodemeter_run({"config", "check", directory / "none.toml"}).code == 1);
+  CHECK(nodemeter_run({"config", "check", directory.write("good.toml", "[node]\nlocation = \"x\"\n")}).code == 0);
+  CHECK(nodemeter_run({"status", "--config", directory / "none.toml"}).code == 1);
+}
+
+TEST_CASE("live verbs are exit 3 when no agent runs, with a sentence", "[cli]") {
+  const Directory directory;
+  const std::string config = directory.write("c.toml", "[live]\nname = \"nobody-publishes-here\"\n");
+  for (const std::string verb : {"status", "vms", "top"}) {
+    const Outcome outcome = nodemeter_run({verb, "--config", config, "--json"});
+    INFO(verb);
+    CHECK(outcome.code == 3);
+    CHECK(outcome.out.empty());
+    CHECK_THAT(outcome.err, Catch::Matchers::Contains("no agent is running"));
+  }
+}
+
+TEST_CASE("a state directory that is none is exit 1 and named", "[cli]") {
+  const Directory directory;
+  for (const std::vector<std::string>& verb :
+       std::vector<std::vector<std::string>>{{"usage", "--start", "2026-01-01", "--end", "2026-01-02"},
+                                             {"gaps"},
+                                             {"events"},
+                                             {"journal", "info"},
+                                             {"journal", "verify"},
+                                             {"journal", "cat"},
+                                             {"journal", "unpark"}}) {
+    std::vector<std::string> arguments = verb;
+    arguments.insert(arguments.end(), {"--state", directory / "nothing"});
+    const Outcome outcome = nodemeter_run(arguments);
+    INFO(verb[0] << " " << outcome.err);
+    CHECK(outcome.code == 1);
+    CHECK(outcome.out.empty());
+    CHECK_THAT(outcome.err, Catch::Matchers::Contains(directory / "nothing"));
+    CHECK_FALSE(fs::exists(directory / "nothing"));
+  }
+}
+
+TEST_CASE("usage of closed hours is exit 0, of gaps or open hours exit 3 with the reason on standard error", "[cli]") {
+  const Directory directory;
+  const std::string state = simulated_state(directory);
+  const auto usage = [&](const std::string& start, const std::string& end) {
+    return nodemeter_run({"usage", "--state", state, "--start", start, "--end", end, "--granularity", "hourly",
+                          "--meter", "base-vm-hours", "--format", "csv"});
+  };
+  const Outcome whole = usage("2026-01-01T00:00:00Z", "2026-01-01T02:00:00Z");
+  INFO(whole.err);
+  CHECK(whole.code == 0);
+  CHECK(whole.err.empty());
+  CHECK_THAT(whole.out, Catch::Matchers::Contains(",'=web,") && Catch::Matchers::Contains(",14400000,"));
+  const Outcome gap = usage("2026-01-01T02:00:00Z", "2026-01-01T03:00:00Z");
+  CHECK(gap.code == 3);
+  CHECK_THAT(gap.err, Catch::Matchers::Contains("1 with gaps"));
+  const Outcome open = usage("2026-01-01T03:00:00Z", "2026-01-01T05:00:00Z");
+  CHECK(open.code == 3);
+  CHECK_THAT(open.err, Catch::Matchers::Contains("still open"));
+}
+
+TEST_CASE("the aliases of Get-UsageAggregates ask by reported time, in pages that continue", "[cli]") {
+  const Directory directory;
+  const std::string state = simulated_state(directory);
+  std::vector<std::string> arguments = {"usage",
+                                        "--state",
+                                        state,
+                                        "--reported-start-time",
+                                        "2026-01-01T00:00:00Z",
+                                        "--reported-end-time",
+                                        "2026-01-02T00:00:00+00:00Z",
+                                        "--aggregation-granularity",
+                                        "Hourly",
+                                        "--json"};
+  const Outcome whole = nodemeter_run(arguments);
+  CHECK(whole.code == 3);  // The day is not over.
+  CHECK_THAT(whole.out, Catch::Matchers::Contains("\"continuationToken\":null"));
+  arguments.insert(arguments.end(), {"--page-size", "2"});
+  const Outcome page = nodemeter_run(arguments);
+  const std::size_t token = page.out.find("\"continuationToken\":\"");
+  REQUIRE(token != std::string::npos);
+  const std::size_t begin = token + 21;
+  arguments.insert(arguments.end(), {"--continuation", page.out.substr(begin, page.out.find('"', begin) - begin)});
+  const Outcome next = nodemeter_run(arguments);
+  CHECK(next.code == 3);
+  CHECK(next.out != page.out);
+  arguments.back() = "00ff";
+  CHECK(nodemeter_run(arguments).code == 2);
+}
+
+TEST_CASE("the journal verbs agree with each other", "[cli]") {
+  const Directory directory;
+  const std::string state = simulated_state(directory);
+  const auto journal = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "journal");
+    arguments.insert(arguments.end(), {"--state", state});
+    return nodemeter_run(arguments);
+  };
+  const Outcome info = journal({"info", "--json"});
+  REQUIRE(info.code == 0);
+  CHECK_THAT(info.out, Catch::Matchers::Contains("\"simulated\":true"));
+  CHECK(journal({"verify"}).code == 0);
+  const Outcome cat = journal({"cat"});
+  const auto lines = std::count(cat.out.begin(), cat.out.end(), '\n');
+  CHECK_THAT(info.out, Catch::Matchers::Contains("\"lastSequence\":" + std::to_string(lines) + ","));
+  const Outcome from = journal({"cat", "--from", "2", "--count", "1", "--json"});
+  CHECK_THAT(from.out, Catch::Matchers::Contains("\"sequence\":2,"));
+  CHECK(std::count(from.out.begin(), from.out.end(), '\n') == 1);
+  CHECK(journal({"unpark"}).out == "0 entries will be sent again\n");
+  CHECK_THAT(nodemeter_run({"gaps", "--state", state}).out, Catch::Matchers::Contains("agent down"));
+  CHECK(nodemeter_run({"gaps", "--state", state, "--end", "2026-01-01T01:00:00Z", "--json"}).out == "[]\n");
+  CHECK_THAT(nodemeter_run({"events", "--state", state, "--json"}).out, Catch::Matchers::Contains("\"arrived\""));
+}
+
+TEST_CASE("the agent refuses the state of a simulation, and of another node", "[cli]") {
+  const Directory directory;
+  const std::string state = simulated_state(directory);
+  const std::string real =
+      directory.write("c.toml", "[live]\nname = \"cli-test-refused\"\ngroup = \"\"\n[node]\nid = \"simulated-1\"\n");
+  const Outcome simulated = nodemeter_run({"agent", "--config", real, "--state", state});
+  CHECK(simulated.code == 1);
+  CHECK_THAT(simulated.err, Catch::Matchers::Contains("made by a simulation"));
+}
+
+TEST_CASE("the catalogue and the version are complete in both forms", "[cli]") {
+  check_golden("meters.txt", nodemeter_run({"meters"}).out);
+  check_golden("meters.json", nodemeter_run({"meters", "--json"}).out);
+  CHECK_THAT(nodemeter_run({"version", "--json"}).out, Catch::Matchers::Contains("\"storeFormat\":1"));
+}
+
+TEST_CASE("an output that cannot be written is a failure", "[cli]") {
+  const std::unique_ptr<Clock> clock = system_clock();
+  std::ostringstream out;
+  std::ostringstream err;
+  out.setstate(std::ios::badbit);
+  const char* argv[] = {"nodemeter", "meters"};
+  CHECK(cli::run(2, argv, out, err, {*clock, false, false}) == 1);
+}
