@@ -172,6 +172,8 @@ TEST_CASE("asked to stop, it answers what it has begun and exits with 0", "[proc
   ChainBuilder chain;
   const std::string request = testing::post(chain.body(50));
   PlainClient client(port);
+  // The connection is served from here on, and not merely waiting to be.
+  REQUIRE(client.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").ends_with("ok\n"));
   client.send(request.substr(0, request.size() / 2));
   std::thread later([&] {
     std::this_thread::sleep_for(milliseconds(500));
