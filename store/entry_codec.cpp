@@ -428,6 +428,7 @@ Status decode_column(const Column& column, std::string_view bytes, std::size_t& 
 const std::vector<std::string_view>& entry_columns() {
   static const std::vector<std::string_view> names = [] {
     std::vector<std::string_view> all;
+    all.reserve(kColumns.size());
     for (const Column& column : kColumns) all.push_back(column.name);
     return all;
   }();

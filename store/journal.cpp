@@ -99,7 +99,7 @@ Status visit_rows(const Snapshot& snapshot, std::uint32_t ordinal, Sequence firs
                   const std::function<bool(Sequence, std::string_view row)>& visit) {
   Sequence expected = first;
   bool stopped = false;
-  const Status scanned =
+  Status scanned =
       snapshot.scan(Table::kEntries, entry_key(ordinal, first), [&](std::string_view key, std::string_view row) {
         if (expected > last || key != entry_key(ordinal, expected)) return false;
         stopped = !visit(expected, row);
@@ -334,6 +334,7 @@ Status Journal::unpark() {
   JournalState next = reopened(state_, sequences.front());
   next.parked -= sequences.size();
   std::vector<Write> writes;
+  writes.reserve(sequences.size() + 1);
   for (const Sequence sequence : sequences) {
     writes.push_back(Write{Table::kMeta, parked_key(state_.epoch_ordinal, sequence), std::nullopt});
   }

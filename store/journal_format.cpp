@@ -71,7 +71,7 @@ Status read_delivery(const Snapshot& snapshot, JournalState& state) {
 
 Status read_epochs(const Snapshot& snapshot, std::vector<EpochRow>& epochs) {
   std::string fault;
-  const Status scanned = snapshot.scan(Table::kMeta, kEpochPrefix, [&](std::string_view key, std::string_view value) {
+  Status scanned = snapshot.scan(Table::kMeta, kEpochPrefix, [&](std::string_view key, std::string_view value) {
     if (!key.starts_with(kEpochPrefix)) return false;
     const Result<EpochRow> row = decode_epoch_row(value);
     if (!row || key != epoch_key(static_cast<std::uint32_t>(epochs.size() + 1))) {

@@ -345,7 +345,7 @@ Status LmdbKv::make_room(const std::vector<Write>& writes, std::uint64_t pages_u
   const std::uint64_t wanted = pages_needed(writes, pages_used, page_bytes_) + reserve;
   const std::uint64_t touched = environment_->pages_touched();
   if (touched + wanted <= file_bytes_ / page_bytes_) return Done{};
-  const Status grown = grow((touched + wanted) * page_bytes_);
+  Status grown = grow((touched + wanted) * page_bytes_);
   if (grown) return Done{};
   if (grown.error().code != ErrorCode::kFull) {
     poisoned_ = true;

@@ -4,6 +4,7 @@
 
 #include "store/lmdb_kv.h"
 
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -60,6 +61,38 @@ TEST_CASE("a full store refuses entries whole, still takes marks, and takes entr
   require_ok(kv->commit(pruning));
   require_ok(kv->commit({{Table::kMeta, "pages of the commit before become free", "1"}}));
   for (int i = 0; i < last / 4; ++i) require_ok(kv->commit(entry(last + i, 10'000)));
+}
+
+TEST_CASE("a full file system refuses entries, not marks, and entries go in again when it has room", "[lmdb]") {
+  const TemporaryDirectory directory;
+  const fs::path small = directory.path() / "small";
+  fs::create_directories(small);
+  if (::mount("tmpfs", small.c_str(), "tmpfs", 0, "size=16m") != 0) return;  // Only where file systems may be mounted.
+  {
+    LmdbOptions options;
+    options.growth_bytes = 1u << 20;
+    options.reserve_bytes = 1u << 20;
+    const auto kv = taken(open_lmdb(small / "kv", options));
+    int last = 0;
+    Status status = Done{};
+    for (; last < 10'000 && status; ++last) status = kv->commit(entry(last, 10'000));
+    REQUIRE_FALSE(status.ok());
+    CHECK(status.error().code == ErrorCode::kFull);
+    CHECK(status.error().message.find("file system") != std::string::npos);
+    CHECK(last > 1'000);
+    // Somebody else takes what little is left.
+    write_file(small / "other", std::string(4u << 20, 'o'));
+    for (int i = 0; i < 300; ++i) {
+      require_ok(kv->commit({{Table::kMeta, "mark", std::to_string(i)}, {Table::kState, "vm", std::string(900, 's')}}));
+    }
+    std::vector<Write> pruning;
+    for (int i = 0; i < 200; ++i) pruning.push_back({Table::kEntries, std::to_string(100'000 + i), std::nullopt});
+    require_ok(kv->commit(pruning));
+    require_ok(kv->commit({{Table::kMeta, "pages of the commit before become free", "1"}}));
+    for (int i = 0; i < 50; ++i) require_ok(kv->commit(entry(last + i, 10'000)));
+  }
+  CHECK(taken(open_lmdb(small / "kv", {}))->snapshot().ok() == true);
+  ::umount2(small.c_str(), MNT_DETACH);
 }
 
 TEST_CASE("no commit leaves used pages beyond what was durably there before it", "[lmdb]") {

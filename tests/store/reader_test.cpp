@@ -169,7 +169,7 @@ TEST_CASE("every kind of damage to a stored entry is found and located", "[reade
     CHECK(f.faults() == "entry 4: missing\n");
   }
   SECTION("several missing entries") {
-    for (Sequence s : {4, 5, 6}) f.disk.lose(Table::kEntries, entry_key(1, s));
+    for (Sequence s = 4; s <= 6; ++s) f.disk.lose(Table::kEntries, entry_key(1, s));
     CHECK(f.faults() == "entry 4: missing, and all up to 6\n");
   }
   SECTION("a changed quantity") {
