@@ -89,6 +89,8 @@ class LibvirtConnection {
   virtual Result<std::string> definition(VmId vm) = 0;
   // Whether the VM stays defined when it stops. Asks no QEMU.
   virtual Result<bool> persistent(VmId vm) = 0;
+  // User and system time of a running VM's process in nanoseconds, as the daemon sees it. Asks no QEMU.
+  virtual Result<std::uint64_t> process_time_ns(VmId vm) = 0;
   // Disk statistics of a running VM: waits for its QEMU, for ever if it hangs. `block_count` is empty if it was busy.
   virtual Result<DomainStats> block_stats(VmId vm) = 0;
   // Virtual size in bytes of one disk of a VM that is off. May wait for the storage.

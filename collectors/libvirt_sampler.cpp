@@ -201,7 +201,32 @@ Status LibvirtSampler::take_over(Listing& listing) {
 
 // ---- Processes and devices
 
-void LibvirtSampler::find_processes() {
+// Whose command line names the VM. Another libvirt on this machine may run a VM with the same UUID, and any user can
+// start a program with such a command line; then the process whose CPU time is what the daemon says of its VM is the
+// one.
+std::optional<ProcessStat> LibvirtSampler::choose_process(const VmId& id, const std::vector<ProcessStat>& candidates,
+                                                          SteadyTime deadline) {
+  if (candidates.size() == 1) return candidates.front();
+  if (candidates.empty()) return std::nullopt;
+  std::vector<ProcessStat> before;
+  for (const ProcessStat& candidate : candidates) before.push_back(proc_.stat(candidate.pid).value_or(ProcessStat{}));
+  const Result<std::uint64_t> told = control_.call<std::uint64_t>(
+      [id](LibvirtConnection& connection) { return connection.process_time_ns(id); }, deadline);
+  if (!told) return std::nullopt;
+  constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+  const std::uint64_t ticks = *told / (kNanosecondsPerSecond / options_.ticks_per_s);
+  std::optional<ProcessStat> chosen;
+  for (const ProcessStat& first : before) {
+    const std::optional<ProcessStat> last = proc_.stat(first.pid);
+    const bool same = last && last->start_ticks == first.start_ticks;
+    if (!same || ticks < first.cpu_ticks || ticks > last->cpu_ticks) continue;
+    if (chosen) return std::nullopt;  // By chance the same: another time they will differ.
+    chosen = first;
+  }
+  return chosen;
+}
+
+void LibvirtSampler::find_processes(SteadyTime deadline) {
   bool wanted = false;
   for (auto& [id, vm] : vms_) {
     vm.new_process = false;
@@ -215,22 +240,22 @@ void LibvirtSampler::find_processes() {
     }
   }
   if (!wanted) return;
-  std::multimap<VmId, ProcessStat> found;
-  for (const ProcTree::QemuProcess& process : proc_.find_qemu_processes()) found.emplace(process.vm, process.stat);
+  std::map<VmId, std::vector<ProcessStat>> found;
+  for (const ProcTree::QemuProcess& process : proc_.find_qemu_processes()) found[process.vm].push_back(process.stat);
   for (auto& [id, vm] : vms_) {
     if (!vm.active_id || vm.process || vm.search_pause > 0) continue;
-    if (found.count(id) == 1) {
-      vm.process.emplace(found.find(id)->second, options_.ticks_per_s);
+    if (const std::optional<ProcessStat> process = choose_process(id, found[id], deadline)) {
+      vm.process.emplace(*process, options_.ticks_per_s);
       vm.new_process = true;
       vm.devices.clear();
       vm.searches_failed = 0;
       continue;
     }
-    // Not there, or two that claim to be it: then neither is believed.
+    // Soon again at first: a process may be starting, and look-alikes part ways.
     vm.searches_failed = std::min(vm.searches_failed + 1, kSearchPauseMax);
-    vm.search_pause = std::min(1u << std::min(vm.searches_failed, 6u), kSearchPauseMax);
+    vm.search_pause = (1u << std::min(vm.searches_failed / 4, 6u)) - 1;
     log_.warning("cannot tell the process of a running VM, its CPU time is not read",
-                 {{"vm", id.text()}, {"candidates", std::to_string(found.count(id))}});
+                 {{"vm", id.text()}, {"candidates", std::to_string(found[id].size())}});
   }
 }
 
@@ -289,7 +314,7 @@ void LibvirtSampler::take_disks(std::map<VmId, BlockWorkers::Answer>& answers) {
     for (const BlockStats& disk : answer->second.disks) {
       const auto device = vm.devices.find({DeviceKind::kDisk, disk.target});
       if (device != vm.devices.end() && disk.capacity_bytes) device->second.capacity_bytes = disk.capacity_bytes;
-      if (device == vm.devices.end() && vm.power == Power::kOff) {
+      if (device == vm.devices.end() && !vm.process) {
         vm.devices[{DeviceKind::kDisk, disk.target}].capacity_bytes = disk.capacity_bytes;
       }
     }
@@ -417,7 +442,7 @@ VmReading LibvirtSampler::reading_of(const VmId& id, Vm& vm, const BootId& boot,
 Result<Sample> LibvirtSampler::complete_sample(Listing listing, SteadyTime deadline) {
   if (Status taken = take_over(listing); !taken) return taken.error();
   ever_listed_ = true;
-  find_processes();
+  find_processes(deadline);
   for (auto& [id, vm] : vms_) renew_devices(vm);
   ask_for_disks();
   Sample sample;

@@ -96,7 +96,9 @@ class LibvirtSampler final : public Source {
   std::vector<VmTracker::Standing> standings(const Listing& listing);
   Status take_over(Listing& listing);
   void apply_changes();
-  void find_processes();
+  void find_processes(SteadyTime deadline);
+  std::optional<ProcessStat> choose_process(const VmId& id, const std::vector<ProcessStat>& candidates,
+                                            SteadyTime deadline);
   void renew_devices(Vm& vm);
   void ask_for_disks();
   void take_disks(std::map<VmId, BlockWorkers::Answer>& answers);

@@ -233,6 +233,13 @@ class RealConnection final : public LibvirtConnection {
     return answer == 1;
   }
 
+  Result<std::uint64_t> process_time_ns(VmId vm) override {
+    const DomainHandle domain(virDomainLookupByUUID(handle_.get(), vm.bytes.data()));
+    virDomainInfo info{};
+    if (!domain || virDomainGetInfo(domain.get(), &info) < 0) return last_error("domain " + vm.text());
+    return static_cast<std::uint64_t>(info.cpuTime);
+  }
+
   Result<DomainStats> block_stats(VmId vm) override {
     const virDomainPtr domain = cached(vm);
     if (domain == nullptr) return last_error("domain " + vm.text());

@@ -73,13 +73,19 @@ std::optional<ProcessStat> parse_process_stat(std::string_view text) {
   std::string_view rest = text.substr(close + 1);
   const std::string_view state = next_word(rest);
   if (!pid || state.size() != 1) return std::nullopt;
-  // proc(5) counts from 1; the state is field 3 and the start field 22.
+  // proc(5) counts from 1; the state is field 3, user and system time are 14 and 15, and the start is 22.
+  std::uint64_t cpu_ticks = 0;
   for (int field = 4; field < 22; ++field) {
-    if (next_word(rest).empty()) return std::nullopt;
+    const std::string_view word = next_word(rest);
+    if (word.empty()) return std::nullopt;
+    if (field != 14 && field != 15) continue;
+    const std::optional<std::uint64_t> ticks = number(word);
+    if (!ticks) return std::nullopt;
+    cpu_ticks += *ticks;
   }
   const std::optional<std::uint64_t> start = number(next_word(rest));
   if (!start) return std::nullopt;
-  return ProcessStat{*pid, state.front(), *start};
+  return ProcessStat{*pid, state.front(), cpu_ticks, *start};
 }
 
 std::optional<std::uint64_t> parse_schedstat(std::string_view text) {

@@ -19,6 +19,7 @@ namespace nodemeter {
 struct ProcessStat {
   std::uint64_t pid = 0;
   char state = '?';
+  std::uint64_t cpu_ticks = 0;    // User and system time of the whole process.
   std::uint64_t start_ticks = 0;  // Since boot, suspend included. With the pid it names one process of this boot.
 };
 

@@ -29,6 +29,7 @@ struct Host {
   bool daemon_away = false;
   std::uint64_t bytes = 4096;
   int block_calls = 0;
+  std::uint64_t process_time_ns = 0;
   std::shared_ptr<LibvirtEventSink> sink;
 
   void set(const std::function<void(Host&)>& change) {
@@ -63,6 +64,10 @@ class FakeConnection final : public LibvirtConnection {
            "</uuid><memory>1024</memory><vcpu>1</vcpu><devices><disk><target dev='vda'/></disk></devices></domain>";
   }
   Result<bool> persistent(VmId) override { return true; }
+  Result<std::uint64_t> process_time_ns(VmId) override {
+    const std::lock_guard lock(host_->mutex);
+    return host_->process_time_ns;
+  }
   Result<DomainStats> block_stats(VmId vm) override {
     std::unique_lock lock(host_->mutex);
     ++host_->block_calls;
@@ -240,11 +245,20 @@ TEST_CASE("nothing known and nobody to ask is an error, not an empty node", "[sa
   CHECK(g.sample().inventory == Inventory::kKnownOnly);
 }
 
-TEST_CASE("two processes that claim to be one VM are both not believed", "[sampler]") {
+TEST_CASE("of two processes that claim to be one VM the daemon's CPU time tells which it is", "[sampler]") {
   Fixture f(1);
   fs::copy(f.root / "101", f.root / "201", fs::copy_options::recursive);
-  std::ofstream(f.root / "201/stat") << "201 (q) S 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 500 0\n";
-  const Sample sample = f.sample();
-  CHECK(sample.vms.at(0).devices.at(0).counters[kCpuTimeUs] == Reading{Absence::kReadFailed});
-  CHECK_FALSE(sample.vms.at(0).process_began);
+  const auto used = [&f](const std::string& pid, int ticks) {
+    std::ofstream stat(f.root / pid / "stat");
+    stat << pid << " (q) S 0 0 0 0 0 0 0 0 0 0 " << ticks << " 0 0 0 0 0 0 0 500 0\n";
+  };
+  used("101", 7);
+  used("201", 7);
+  f.host->set([](Host& h) { h.process_time_ns = 70'000'000; });
+  const Sample unclear = f.sample();
+  CHECK(unclear.vms.at(0).devices.at(0).counters[kCpuTimeUs] == Reading{Absence::kReadFailed});
+  CHECK(unclear.vms.at(0).levels.disk_mib == 1u);
+  CHECK_FALSE(unclear.vms.at(0).process_began);
+  used("201", 8);
+  CHECK(f.sample().vms.at(0).devices.at(0).counters[kCpuTimeUs] == Reading{5000u});
 }

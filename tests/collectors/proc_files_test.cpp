@@ -52,12 +52,13 @@ class ProcFixture {
 
 TEST_CASE("a process name with brackets does not shift the fields", "[proc]") {
   std::string text = "42 (a) S (b)) R";
-  for (int field = 4; field < 22; ++field) text += " -1";
+  for (int field = 4; field < 22; ++field) text += field == 14 || field == 15 ? " 21" : " -1";
   const auto stat = parse_process_stat(text + " 777 1 2");
   REQUIRE(stat);
   CHECK(stat->pid == 42);
   CHECK(stat->state == 'R');
   CHECK(stat->start_ticks == 777);
+  CHECK(stat->cpu_ticks == 42);
   CHECK_FALSE(parse_process_stat("42 (a) R 1 2"));
   CHECK_FALSE(parse_process_stat(")("));
 }
