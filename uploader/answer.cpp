@@ -104,12 +104,10 @@ Verdict verdict_of_status(int status) {
   switch (status) {
     case 400:
     case 413:
-    case 422:
-      return Verdict::kData;
+    case 422: return Verdict::kData;
     case 408:
     case 425:
-    case 429:
-      return Verdict::kRetry;
+    case 429: return Verdict::kRetry;
     default:
       // Any other 3xx and 4xx is a matter of addresses, rights or software versions: nothing is ever parked for it.
       return status >= 300 && status <= 499 ? Verdict::kHeld : Verdict::kRetry;
@@ -172,11 +170,9 @@ std::string_view meaning(Verdict verdict, int status) {
       if (status == 401 || status == 407) return "the receiver does not accept our credentials";
       if (status == 403) return "the receiver does not let us write";
       return "the receiver's configuration and ours do not fit";
-    case Verdict::kData:
-      return "the receiver refuses something in the batch";
+    case Verdict::kData: return "the receiver refuses something in the batch";
     case Verdict::kAccepted:
-    case Verdict::kRetry:
-      break;
+    case Verdict::kRetry: break;
   }
   return "the receiver cannot take it now";
 }

@@ -64,24 +64,18 @@ Result<std::string> gzip_compressed(std::string_view bytes) {
 
 std::string_view content_encoding(Compression compression) {
   switch (compression) {
-    case Compression::kGzip:
-      return "gzip";
-    case Compression::kZstd:
-      return "zstd";
-    case Compression::kNone:
-      break;
+    case Compression::kGzip: return "gzip";
+    case Compression::kZstd: return "zstd";
+    case Compression::kNone: break;
   }
   return "";
 }
 
 Result<std::string> compressed(std::string_view bytes, Compression compression) {
   switch (compression) {
-    case Compression::kGzip:
-      return gzip_compressed(bytes);
-    case Compression::kZstd:
-      return zstd_compressed(bytes);
-    case Compression::kNone:
-      break;
+    case Compression::kGzip: return gzip_compressed(bytes);
+    case Compression::kZstd: return zstd_compressed(bytes);
+    case Compression::kNone: break;
   }
   return std::string(bytes);
 }

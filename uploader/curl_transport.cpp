@@ -129,10 +129,8 @@ bool is_certificate_error(CURLcode code, std::string_view text) {
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
     case CURLE_SSL_INVALIDCERTSTATUS:
-    case CURLE_SSL_CRL_BADFILE:
-      return true;
-    default:
-      break;
+    case CURLE_SSL_CRL_BADFILE: return true;
+    default: break;
   }
   // With TLS 1.3 the peer's refusal of our certificate arrives as an alert on the first read.
   const bool alert = text.find("alert") != std::string_view::npos;
@@ -286,7 +284,8 @@ UploadResponse CurlTransport::attempt(UploadRequest request) {
     if (response.transport_error || response.status >= 500) url_index_ = (url_index_ + 1) % urls_.size();
     if (reached || abandoned_) break;
     all_certificates = all_certificates && response.certificate_error;
-    failures += (failures.empty() ? "" : "; ") + *response.transport_error;
+    if (!failures.empty()) failures += "; ";
+    failures += *response.transport_error;
     response.certificate_error = all_certificates;
     response.transport_error = failures;
   }
@@ -310,7 +309,7 @@ Result<std::unique_ptr<curl_slist, ListDeleter>> CurlTransport::headers_of(const
   add("Expect:");
   const std::string encoding(content_encoding(options_.compression));
   if (!encoding.empty()) add("Content-Encoding: " + encoding);
-  for (const auto& [name, value] : request.headers) add(name + ": " + value);
+  for (const auto& [name, value] : request.headers) add(std::string(name).append(": ").append(value));
   if (!options_.bearer_file.empty()) {
     const Result<std::string> token = read_secret(options_.bearer_file);
     if (!token) return Error{token.error().code, "upload.bearer_file: " + token.error().message};

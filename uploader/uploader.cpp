@@ -195,7 +195,7 @@ Status Uploader::take_accepted(const InFlight& sent, const Answer& answer, Monot
     if (search_) search_->other_accepted = true;
     return Done{};
   }
-  if (const Status marked = journal_.acknowledge_frozen(); !marked) return marked;
+  if (Status marked = journal_.acknowledge_frozen(); !marked) return marked;
   if (!state_.reason.empty()) log_.info("upload works again", {{"acknowledged", std::to_string(sent.batch.last)}});
   ++state_.acknowledged_batches;
   state_.reason.clear();
@@ -220,7 +220,7 @@ Status Uploader::obey_resend(Sequence from, MonotonicTime now) {
   last_resend_ = now;
   last_resend_wish_ = from;
   log_.warning("the receiver misses entries and gets them again", {{"from", std::to_string(from)}});
-  if (const Status reopened = journal_.resend_from(from); !reopened) return reopened;
+  if (Status reopened = journal_.resend_from(from); !reopened) return reopened;
   due_through_ = journal_.state().last_sequence;
   return Done{};
 }
@@ -279,7 +279,7 @@ Status Uploader::take_refused(const InFlight& sent, const Answer& answer, Monoto
 
 Status Uploader::park(const FrozenBatch& batch) {
   const std::string reason = search_->reason;
-  if (const Status parked = journal_.park_frozen(reason); !parked) return parked;
+  if (Status parked = journal_.park_frozen(reason); !parked) return parked;
   log_.error("the receiver refuses one entry: it is parked, the rest goes on",
              {{"sequence", std::to_string(batch.first)}, {"reason", reason}});
   ++state_.parked_entries;

@@ -123,7 +123,7 @@ TEST_CASE("a compressed body is the same body", "[transport]") {
     c.write(http_answer(kAck));
   }});
   std::string body;
-  for (int i = 0; i < 300'000; ++i) body += static_cast<char>('a' + i * i % 23);
+  for (unsigned i = 0; i < 300'000; ++i) body += static_cast<char>('a' + i % 1'000 * (i % 1'000) % 23);
   std::string back(body.size(), '\0');
 
   SECTION("zstd") {

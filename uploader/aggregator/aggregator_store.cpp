@@ -135,7 +135,7 @@ Status AggregatorStore::load() {
   if (!arrival) return arrival.error();
   if (arrival->has_value()) arrival_ = UtcTime(Milliseconds(ByteReader(**arrival).i64()));
   bool sound = true;
-  const Status scanned = (*snapshot)->scan(Table::kState, "h", [&](std::string_view key, std::string_view value) {
+  Status scanned = (*snapshot)->scan(Table::kState, "h", [&](std::string_view key, std::string_view value) {
     if (!key.starts_with('h')) return false;
     const std::optional<ChainKey> chain = parse_chain(key.substr(1));
     const std::optional<ChainHead> head = parse_head(value);
@@ -175,7 +175,7 @@ Status AggregatorStore::plan_rows(const Snapshot& snapshot, const IngestBatch& b
   const ChainKey chain{batch.node, batch.epoch};
   std::vector<StoredMark> marks;
   if (batch.first <= head.highest) {
-    const Status read = read_marks(snapshot, chain, batch.first, batch.last, [&](const StoredMark& mark) {
+    Status read = read_marks(snapshot, chain, batch.first, batch.last, [&](const StoredMark& mark) {
       marks.push_back(mark);
       return true;
     });
@@ -280,18 +280,17 @@ Status for_each_row(const KeyValue& kv, const std::optional<NodeId>& node,
     {
       const auto snapshot = kv.snapshot();
       if (!snapshot) return snapshot.error();
-      const Status scanned =
-          (*snapshot)->scan(Table::kEntries, from, [&](std::string_view key, std::string_view value) {
-            if (!key.starts_with(prefix)) return false;
-            std::optional<StoredRow> row = parse_row(key, value);
-            sound = row.has_value();
-            if (!sound) return false;
-            rows.push_back(*std::move(row));
-            more = rows.size() == kChunkRows;
-            // The next chunk begins right after this key.
-            if (more) from = std::string(key) + '\0';
-            return !more;
-          });
+      Status scanned = (*snapshot)->scan(Table::kEntries, from, [&](std::string_view key, std::string_view value) {
+        if (!key.starts_with(prefix)) return false;
+        std::optional<StoredRow> row = parse_row(key, value);
+        sound = row.has_value();
+        if (!sound) return false;
+        rows.push_back(*std::move(row));
+        more = rows.size() == kChunkRows;
+        // The next chunk begins right after this key.
+        if (more) from = std::string(key) + '\0';
+        return !more;
+      });
       if (!scanned) return scanned;
     }
     for (const StoredRow& row : rows) {
