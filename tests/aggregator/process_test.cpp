@@ -142,7 +142,7 @@ TEST_CASE("killed again and again in the middle of uploads, it holds every entry
   for (int round = 0; round < rounds; ++round) {
     for (int i = 0; i < 20; ++i) append();
     const Sequence before = (*journal)->state().acknowledged;
-    step_until(clock->now().monotonic + milliseconds(random.between(1, 120)), false);
+    step_until(clock->now().monotonic + milliseconds(random.between(1, 30)), false);
     if ((*journal)->state().acknowledged > before) ++progressed;
     CHECK(program->end(SIGKILL) == 128 + SIGKILL);
     program = std::make_unique<Program>(directory, serve(directory, port));
