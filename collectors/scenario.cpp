@@ -217,23 +217,16 @@ ScenarioEvent parse_event(Fields& fields) {
       if (event.vcores == 0) refuse(fields.at("vcores"), "must be a whole number from 1 to 4096");
       break;
     case ScenarioAction::kAgentCrash:
-    case ScenarioAction::kPowerLoss:
-      event.span = fields.seconds("down_s", false);
-      break;
-    case ScenarioAction::kClockStep:
-      event.span = fields.seconds("by_s", true);
-      break;
+    case ScenarioAction::kPowerLoss: event.span = fields.seconds("down_s", false); break;
+    case ScenarioAction::kClockStep: event.span = fields.seconds("by_s", true); break;
     case ScenarioAction::kStuck:
     case ScenarioAction::kAggregatorDown:
     case ScenarioAction::kDiskFull:
-    case ScenarioAction::kSourceDown:
-      event.span = fields.seconds("for_s", false);
-      break;
+    case ScenarioAction::kSourceDown: event.span = fields.seconds("for_s", false); break;
     case ScenarioAction::kAggregatorLosesAck:
       event.count = static_cast<std::uint32_t>(fields.number("count", 1, 1'000'000));
       break;
-    default:
-      break;
+    default: break;
   }
   const bool of_vm = event.action <= ScenarioAction::kStuck;
   if (of_vm) event.vm = fields.vm("vm");

@@ -154,11 +154,8 @@ void World::apply(const ScenarioEvent& event) {
       machine.power = Power::kRunning;
       report(machine, VmEventKind::kResumed, "unpaused");
       return;
-    case ScenarioAction::kStuck:
-      machine.stuck_until = now_ + event.span;
-      return;
-    default:
-      return;
+    case ScenarioAction::kStuck: machine.stuck_until = now_ + event.span; return;
+    default: return;
   }
 }
 

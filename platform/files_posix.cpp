@@ -18,17 +18,13 @@ namespace fs = std::filesystem;
 ErrorCode code_of(int error) {
   switch (error) {
     case ENOENT:
-    case ENOTDIR:
-      return ErrorCode::kNotFound;
+    case ENOTDIR: return ErrorCode::kNotFound;
     case EACCES:
     case EPERM:
-    case EROFS:
-      return ErrorCode::kPermissionDenied;
+    case EROFS: return ErrorCode::kPermissionDenied;
     case ENOSPC:
-    case EDQUOT:
-      return ErrorCode::kFull;
-    default:
-      return ErrorCode::kUnavailable;
+    case EDQUOT: return ErrorCode::kFull;
+    default: return ErrorCode::kUnavailable;
   }
 }
 
