@@ -280,10 +280,11 @@ std::vector<LiveVm> Agent::live_vms() const {
   constexpr std::int64_t kHourMs = 3'600'000;
   const std::int64_t hour = meter_.node().last_utc.time_since_epoch().count() / kHourMs;
   std::vector<LiveVm> rows;
-  for (const auto& [id, vm] : meter_.vms()) {
+  for (const auto& stored : meter_.vms()) {
+    const VmState& vm = stored.second;
     if (!vm.present) continue;
     LiveVm row;
-    row.vm = id;
+    row.vm = vm.vm;
     row.name = vm.name;
     row.subscription = vm.owner->subscription;
     row.tenant = vm.owner->tenant;

@@ -236,10 +236,19 @@ std::vector<UsageDifference> compare(const UsageTotals& truth, const UsageTotals
   };
   UsageTotals keys = truth;
   keys.insert(metered.begin(), metered.end());
-  for (const auto& [key, unused] : keys) {
+  for (const auto& row : keys) {
+    const UsageKey& key = row.first;
     if (value(truth, key) == value(metered, key)) continue;
-    differences.push_back(
-        {key, value(truth, key), value(metered, key), explain.of(std::get<0>(key), std::get<1>(key))});
+    const std::int64_t hour = std::get<0>(key);
+    UsageDifference difference{key, value(truth, key), value(metered, key), explain.of(hour, std::get<1>(key))};
+    // One difference of two readings, over an edge: the hours' shares differ from the truth, their sum does not.
+    const auto both = [&](const UsageTotals& totals, std::int64_t other) {
+      return value(totals, key) + value(totals, {other, std::get<1>(key), std::get<2>(key)});
+    };
+    const bool split =
+        both(truth, hour - 1) == both(metered, hour - 1) || both(truth, hour + 1) == both(metered, hour + 1);
+    if (difference.reason.empty() && split) difference.reason = "a difference over the hour's edge, split by time";
+    differences.push_back(std::move(difference));
   }
   return differences;
 }

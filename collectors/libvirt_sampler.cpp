@@ -201,22 +201,15 @@ Status LibvirtSampler::take_over(Listing& listing) {
 
 // ---- Processes and devices
 
-// Whose command line names the VM. Another libvirt on this machine may run a VM with the same UUID, and any user can
-// start a program with such a command line; then the process whose CPU time is what the daemon says of its VM is the
-// one.
-std::optional<ProcessStat> LibvirtSampler::choose_process(const VmId& id, const std::vector<ProcessStat>& candidates,
-                                                          SteadyTime deadline) {
-  if (candidates.size() == 1) return candidates.front();
-  if (candidates.empty()) return std::nullopt;
-  std::vector<ProcessStat> before;
-  for (const ProcessStat& candidate : candidates) before.push_back(proc_.stat(candidate.pid).value_or(ProcessStat{}));
-  const Result<std::uint64_t> told = control_.call<std::uint64_t>(
-      [id](LibvirtConnection& connection) { return connection.process_time_ns(id); }, deadline);
-  if (!told) return std::nullopt;
+// The command line alone proves nothing: another libvirt on this machine may run a VM with the same UUID, and any user
+// can start a program that looks so. The process whose CPU time is what the daemon says of its VM is the one.
+// `candidates` were read before the daemon was asked.
+std::optional<ProcessStat> LibvirtSampler::choose_process(const std::vector<ProcessStat>& candidates,
+                                                          std::uint64_t told_ns) const {
   constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
-  const std::uint64_t ticks = *told / (kNanosecondsPerSecond / options_.ticks_per_s);
+  const std::uint64_t ticks = told_ns / (kNanosecondsPerSecond / options_.ticks_per_s);
   std::optional<ProcessStat> chosen;
-  for (const ProcessStat& first : before) {
+  for (const ProcessStat& first : candidates) {
     const std::optional<ProcessStat> last = proc_.stat(first.pid);
     const bool same = last && last->start_ticks == first.start_ticks;
     if (!same || ticks < first.cpu_ticks || ticks > last->cpu_ticks) continue;
@@ -242,9 +235,26 @@ void LibvirtSampler::find_processes(SteadyTime deadline) {
   if (!wanted) return;
   std::map<VmId, std::vector<ProcessStat>> found;
   for (const ProcTree::QemuProcess& process : proc_.find_qemu_processes()) found[process.vm].push_back(process.stat);
+  std::vector<VmId> asked;
+  for (const auto& [id, vm] : vms_) {
+    if (vm.active_id && !vm.process && vm.search_pause == 0 && found.contains(id)) asked.push_back(id);
+  }
+  using Times = std::map<VmId, std::uint64_t>;
+  const auto ask = [asked](LibvirtConnection& connection) -> Result<Times> {
+    Times times;
+    for (const VmId& id : asked) {
+      if (const Result<std::uint64_t> ns = connection.process_time_ns(id); ns) times[id] = *ns;
+    }
+    return times;
+  };
+  Times times;
+  if (Result<Times> told = control_.call<Times>(ask, deadline); told) times = std::move(*told);
   for (auto& [id, vm] : vms_) {
     if (!vm.active_id || vm.process || vm.search_pause > 0) continue;
-    if (const std::optional<ProcessStat> process = choose_process(id, found[id], deadline)) {
+    const auto told = times.find(id);
+    const std::optional<ProcessStat> process =
+        told != times.end() ? choose_process(found[id], told->second) : std::nullopt;
+    if (process) {
       vm.process.emplace(*process, options_.ticks_per_s);
       vm.new_process = true;
       vm.devices.clear();
@@ -441,8 +451,8 @@ VmReading LibvirtSampler::reading_of(const VmId& id, Vm& vm, const BootId& boot,
 
 Result<Sample> LibvirtSampler::complete_sample(Listing listing, SteadyTime deadline) {
   if (Status taken = take_over(listing); !taken) return taken.error();
+  find_processes(ever_listed_ ? deadline : deadline + kFirstListPatience * options_.source.vm_deadline);
   ever_listed_ = true;
-  find_processes(deadline);
   for (auto& [id, vm] : vms_) renew_devices(vm);
   ask_for_disks();
   Sample sample;

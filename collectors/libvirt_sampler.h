@@ -97,8 +97,7 @@ class LibvirtSampler final : public Source {
   Status take_over(Listing& listing);
   void apply_changes();
   void find_processes(SteadyTime deadline);
-  std::optional<ProcessStat> choose_process(const VmId& id, const std::vector<ProcessStat>& candidates,
-                                            SteadyTime deadline);
+  std::optional<ProcessStat> choose_process(const std::vector<ProcessStat>& candidates, std::uint64_t told_ns) const;
   void renew_devices(Vm& vm);
   void ask_for_disks();
   void take_disks(std::map<VmId, BlockWorkers::Answer>& answers);

@@ -308,7 +308,7 @@ std::string entry_json(const Entry& entry) {
     json.text("meter", value.meter.text());
     json.text("name", info == nullptr ? "" : info->name);
     json.number("quantity", value.quantity);
-    json.number("reading", value.reading);
+    json.number("register", value.reading);
     json.end_object();
   }
   json.end_array();

@@ -245,6 +245,12 @@ TEST_CASE("nothing known and nobody to ask is an error, not an empty node", "[sa
   CHECK(g.sample().inventory == Inventory::kKnownOnly);
 }
 
+TEST_CASE("a process that only looks like the VM's is not it, even if it is the only one", "[sampler]") {
+  Fixture f(1);
+  f.host->set([](Host& h) { h.process_time_ns = 70'000'000; });
+  CHECK(f.sample().vms.at(0).devices.at(0).counters[kCpuTimeUs] == Reading{Absence::kReadFailed});
+}
+
 TEST_CASE("of two processes that claim to be one VM the daemon's CPU time tells which it is", "[sampler]") {
   Fixture f(1);
   fs::copy(f.root / "101", f.root / "201", fs::copy_options::recursive);
