@@ -333,7 +333,7 @@ void print_text(const SimulationResult& result, std::ostream& out) {
   sum(result.true_use, 0);
   sum(result.metered, 1);
   sum(result.received, 2);
-  const auto padded = [](std::string text, std::size_t width) {
+  const auto padded = [](const std::string& text, std::size_t width) {
     return text.size() < width ? text + std::string(width - text.size(), ' ') : text + " ";
   };
   out << padded("VM", 38) << padded("METER", 26) << padded("TRUE", 18) << padded("METERED", 18) << "RECEIVED\n";

@@ -37,7 +37,7 @@ std::chrono::seconds age_max(const VmId& vm) {
 
 }  // namespace
 
-LibvirtSampler::LibvirtSampler(SamplerOptions options, LibvirtConnector connector, const Clock& clock, Log& log)
+LibvirtSampler::LibvirtSampler(SamplerOptions options, const LibvirtConnector& connector, const Clock& clock, Log& log)
     : options_(std::move(options)),
       clock_(clock),
       log_(log),

@@ -37,7 +37,7 @@ struct SamplerOptions {
 class LibvirtSampler final : public Source {
  public:
   // `clock` and `log` must outlive the sampler.
-  LibvirtSampler(SamplerOptions options, LibvirtConnector connector, const Clock& clock, Log& log);
+  LibvirtSampler(SamplerOptions options, const LibvirtConnector& connector, const Clock& clock, Log& log);
 
   Result<Sample> read_all() override;
   bool take_urgency() override { return tracker_->take_urgency(); }

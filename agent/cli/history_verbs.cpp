@@ -55,7 +55,7 @@ Status parse_words(const UsageOptions& options, UsageQuery& query) {
   }
   query.granularity = granularity == "daily" ? Granularity::kDaily : Granularity::kHourly;
   const bool alias = !options.reported_start.empty() || !options.reported_end.empty();
-  if (options.by != "" && options.by != "usage" && options.by != "reported") {
+  if (!options.by.empty() && options.by != "usage" && options.by != "reported") {
     return wrong("--by", options.by, "usage or reported is expected");
   }
   if (alias && options.by == "usage") {
