@@ -1,6 +1,8 @@
 #include "agent/config_file.h"
 
 #define TOML_EXCEPTIONS 0
+// Its own assertions would end the process on some malformed keys that its parser goes on to refuse as it should.
+#define TOML_ASSERT(expression) static_cast<void>(0)
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -233,6 +235,34 @@ std::string suggestion(const SectionKeys& here, std::string_view key) {
   return "; known in [" + std::string(here.section) + "]: " + sentence_of(here.keys);
 }
 
+// toml++ 3.3 takes for granted that a name follows a section's bracket: anything else there, such as the end of the
+// line, fails an assertion, or is undefined in a release build. Gives the line of the first such bracket; 0: none.
+//
+// Stricter than TOML where that does no harm: a list within a list, or a text of several lines, that has such a bracket
+// at the start of a line is no valid value of any key here.
+std::uint32_t line_of_nameless_section(std::string_view text) {
+  constexpr std::string_view kBlank = " \t";
+  constexpr std::string_view kNameBegins = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-\"']";
+  std::uint32_t number = 0;
+  while (!text.empty()) {
+    ++number;
+    const std::size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    // What is not ASCII may be a mark at the file's start or one of Unicode's spaces.
+    const auto* const first = std::find_if(line.begin(), line.end(), [&](char c) {
+      return kBlank.find(c) == std::string_view::npos && static_cast<unsigned char>(c) < 0x80;
+    });
+    if (first == line.end() || *first != '[') continue;
+    line.remove_prefix(static_cast<std::size_t>(first - line.begin()) + 1);
+    line.remove_prefix(std::min(line.find_first_not_of(kBlank), line.size()));
+    if (!line.empty() && line.front() == '[') line.remove_prefix(1);
+    line.remove_prefix(std::min(line.find_first_not_of(kBlank), line.size()));
+    if (line.empty() || kNameBegins.find(line.front()) == std::string_view::npos) return number;
+  }
+  return 0;
+}
+
 void find_unknown(const toml::table& root, std::vector<ConfigFault>& faults) {
   for (const auto& [name_key, node] : root) {
     const toml::key& name = name_key;
@@ -415,6 +445,10 @@ ConfigCheck check_options(std::string_view text) {
   ConfigCheck check;
   if (text.size() > kConfigBytesMax) {
     check.faults.push_back({0, "", "larger than " + size_text(kConfigBytesMax)});
+    return check;
+  }
+  if (const std::uint32_t line = line_of_nameless_section(text); line != 0) {
+    check.faults.push_back({line, "", "not valid TOML: the name of a section is expected after ["});
     return check;
   }
   const toml::parse_result parsed = toml::parse(text);

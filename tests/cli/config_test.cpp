@@ -193,6 +193,17 @@ TEST_CASE("text that is not TOML is a fault with its line, and control character
   CHECK(hostile.find('\x1b') == std::string::npos);
 }
 
+TEST_CASE("a bracket without a name is a fault, not the end of the process", "[config]") {
+  for (const std::string text : {"[", "[\n", "[ \t\n", "[[\n", "[[ \n", "[\r\n", "[=", "[#", "[\xc3\xa4",
+                                 "\xef\xbb\xbf[\n", "[\xe2\x80\x80", "[\xff", "[.a]", "[[,"}) {
+    INFO(text);
+    CHECK(faults_of("\n" + text) == "f.toml:2: not valid TOML: the name of a section is expected after [\n");
+  }
+  CHECK(faults_of("[[]]\n") != "");
+  CHECK(faults_of("[]\n") != "");
+  CHECK(faults_of("[ node ]\nlocation = \"x\"\n['live']\n[\"log\"]\n[upload]\nurl = [\n  \"https://a/\"\n]\n").empty());
+}
+
 TEST_CASE("a missing default file means defaults, a missing named file is an error", "[config]") {
   const auto nowhere = std::filesystem::path(FIXTURES) / "cli/there-is-no-such-file.toml";
   CHECK(load_options(nowhere, false).ok());
