@@ -188,7 +188,7 @@ TEST_CASE("a hanging VM costs only its own disk reading, waits once, and is aske
     CHECK(f.took < (round == 0 ? kDeadline + kSlack : kSlack));
   }
   f.host->set([](Host& h) { h.hanging.clear(); });
-  f.until([&] { return !(Fixture::disk(f.sample(), 1) != Reading{4096u}); });
+  f.until([&] { return Fixture::disk(f.sample(), 1) == Reading{4096u}; });
   CHECK(Fixture::disk(f.sample(), 1) == Reading{4096u});
 }
 
@@ -206,7 +206,7 @@ TEST_CASE("many hanging VMs use up a bounded number of threads and a bounded tim
   }
   f.host->set([](Host& h) { CHECK(h.block_calls <= static_cast<int>(BlockWorkers::kWorkersMax) + 40 * 3); });
   f.host->set([](Host& h) { h.hanging.clear(); });
-  f.until([&] { return !(Fixture::disk(f.sample(), 1) != Reading{4096u}); });
+  f.until([&] { return Fixture::disk(f.sample(), 1) == Reading{4096u}; });
   CHECK(Fixture::disk(f.sample(), 20) == Reading{4096u});
 }
 
@@ -223,7 +223,7 @@ TEST_CASE("a hanging daemon does not stop the sample, and is waited for once", "
     CHECK(f.took < (round == 0 ? kDeadline + kSlack : kSlack));
   }
   f.host->set([](Host& h) { h.daemon_hangs = false; });
-  f.until([&] { return !(f.sample().inventory != Inventory::kComplete); });
+  f.until([&] { return f.sample().inventory == Inventory::kComplete; });
   CHECK(f.sample().inventory == Inventory::kComplete);
 }
 
