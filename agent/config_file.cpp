@@ -1,9 +1,17 @@
 #include "agent/config_file.h"
 
-#define TOML_EXCEPTIONS 0
-// Its own assertions would end the process on some malformed keys that its parser goes on to refuse as it should.
-#define TOML_ASSERT(expression) static_cast<void>(0)
+// toml++ 3.3 takes some malformed texts ("[" at the end of a line, a time with a letter in it) for impossible: an abort
+// in a debug build, undefined behaviour in a release. So its assertions are on in every build, and throw.
+namespace nodemeter {
+struct DefectiveText {};
+[[noreturn]] inline void toml_assertion_failed() { throw DefectiveText{}; }
+}  // namespace nodemeter
+#pragma push_macro("NDEBUG")
+#undef NDEBUG
+#define TOML_ASSERT(expression) ((expression) ? static_cast<void>(0) : ::nodemeter::toml_assertion_failed())
+#define TOML_EXCEPTIONS 1
 #include <toml++/toml.h>
+#pragma pop_macro("NDEBUG")
 
 #include <algorithm>
 #include <initializer_list>
@@ -235,32 +243,28 @@ std::string suggestion(const SectionKeys& here, std::string_view key) {
   return "; known in [" + std::string(here.section) + "]: " + sentence_of(here.keys);
 }
 
-// toml++ 3.3 takes for granted that a name follows a section's bracket: anything else there, such as the end of the
-// line, fails an assertion, or is undefined in a release build. Gives the line of the first such bracket; 0: none.
-//
-// Stricter than TOML where that does no harm: a list within a list, or a text of several lines, that has such a bracket
-// at the start of a line is no valid value of any key here.
-std::uint32_t line_of_nameless_section(std::string_view text) {
-  constexpr std::string_view kBlank = " \t";
-  constexpr std::string_view kNameBegins = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-\"']";
-  std::uint32_t number = 0;
-  while (!text.empty()) {
-    ++number;
-    const std::size_t end = text.find('\n');
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    // What is not ASCII may be a mark at the file's start or one of Unicode's spaces.
-    const auto* const first = std::find_if(line.begin(), line.end(), [&](char c) {
-      return kBlank.find(c) == std::string_view::npos && static_cast<unsigned char>(c) < 0x80;
-    });
-    if (first == line.end() || *first != '[') continue;
-    line.remove_prefix(static_cast<std::size_t>(first - line.begin()) + 1);
-    line.remove_prefix(std::min(line.find_first_not_of(kBlank), line.size()));
-    if (!line.empty() && line.front() == '[') line.remove_prefix(1);
-    line.remove_prefix(std::min(line.find_first_not_of(kBlank), line.size()));
-    if (line.empty() || kNameBegins.find(line.front()) == std::string_view::npos) return number;
+// Throws toml::parse_error, and DefectiveText where toml++ breaks one of its own promises.
+toml::table parse_checked(std::string_view text) { return toml::parse(text); }
+
+bool is_defective(std::string_view text) {
+  try {
+    (void)parse_checked(text);
+  } catch (const DefectiveText&) {
+    return true;
+  } catch (const toml::parse_error&) {
   }
-  return 0;
+  return false;
+}
+
+// The line at whose end `text` turns defective: the parser reads forwards and stops there.
+std::uint32_t line_of_defect(std::string_view text) {
+  std::vector<std::size_t> ends;  // Of each line, behind its line feed.
+  for (std::size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) {
+    ends.push_back(at + 1);
+  }
+  const auto line = std::partition_point(ends.begin(), ends.end(),
+                                         [&](std::size_t end) { return !is_defective(text.substr(0, end)); });
+  return static_cast<std::uint32_t>(line - ends.begin()) + 1;
 }
 
 void find_unknown(const toml::table& root, std::vector<ConfigFault>& faults) {
@@ -447,17 +451,17 @@ ConfigCheck check_options(std::string_view text) {
     check.faults.push_back({0, "", "larger than " + size_text(kConfigBytesMax)});
     return check;
   }
-  if (const std::uint32_t line = line_of_nameless_section(text); line != 0) {
-    check.faults.push_back({line, "", "not valid TOML: the name of a section is expected after ["});
+  toml::table root;
+  try {
+    root = parse_checked(text);
+  } catch (const toml::parse_error& error) {
+    check.faults.push_back(
+        {line_of(error.source()), "", "not valid TOML: " + display_text(std::string(error.description()))});
+    return check;
+  } catch (const DefectiveText&) {
+    check.faults.push_back({line_of_defect(text), "", "not valid TOML: this line, or the value that ends in it"});
     return check;
   }
-  const toml::parse_result parsed = toml::parse(text);
-  if (!parsed) {
-    check.faults.push_back({line_of(parsed.error().source()), "",
-                            "not valid TOML: " + display_text(std::string(parsed.error().description()))});
-    return check;
-  }
-  const toml::table& root = parsed.table();
   find_unknown(root, check.faults);
   read_node(Section(root, "node", check.faults), check.options);
   read_source(Section(root, "source", check.faults), check.options);
