@@ -1,7 +1,8 @@
 #include "agent/config_file.h"
 
-// toml++ 3.3 takes some malformed texts ("[" at the end of a line, a time with a letter in it) for impossible: an abort
-// in a debug build, undefined behaviour in a release. So its assertions are on in every build, and throw.
+// toml++ 3.3 takes some malformed texts for impossible: "[" at the end of a line, a time with a letter in it, a letter
+// beyond ASCII outside of quotes. That is an abort in a debug build and undefined behaviour in a release. So in every
+// build its assertions are on and throw, and what it calls unreachable gives back nothing: false, for such a letter.
 namespace nodemeter {
 struct DefectiveText {};
 [[noreturn]] inline void toml_assertion_failed() { throw DefectiveText{}; }
@@ -10,6 +11,10 @@ struct DefectiveText {};
 #undef NDEBUG
 #define TOML_ASSERT(expression) ((expression) ? static_cast<void>(0) : ::nodemeter::toml_assertion_failed())
 #define TOML_EXCEPTIONS 1
+#include <toml++/impl/preprocessor.h>
+#undef TOML_UNREACHABLE
+#define TOML_UNREACHABLE \
+  return {}
 #include <toml++/toml.h>
 #pragma pop_macro("NDEBUG")
 
@@ -243,6 +248,36 @@ std::string suggestion(const SectionKeys& here, std::string_view key) {
   return "; known in [" + std::string(here.section) + "]: " + sentence_of(here.keys);
 }
 
+// toml++ 3.3 is undefined where a character beyond ASCII stands outside texts and comments, which TOML forbids anyway.
+// Gives the line of the first one; 0: none. In step with the parser up to its first error, which is where it stops.
+std::uint32_t line_of_stray_character(std::string_view text) {
+  std::uint32_t line = 1;
+  std::string_view closing;  // Of the text or comment that is open; "" outside.
+  if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);
+  while (!text.empty()) {
+    std::size_t taken = 1;
+    if (text.front() == '\n') ++line;
+    if (!closing.empty()) {
+      const bool escapes = closing.front() == '"' && text.front() == '\\' && text.size() > 1 && text[1] != '\n';
+      const bool closes = text.substr(0, closing.size()) == closing || (closing.size() == 1 && text.front() == '\n');
+      if (escapes) taken = 2;
+      if (closes) taken = closing.size();
+      if (closes) closing = {};
+    } else if (static_cast<unsigned char>(text.front()) >= 0x80) {
+      return line;
+    } else {
+      for (const std::string_view opening : {"\"\"\"", "'''", "\"", "'"}) {
+        if (!closing.empty() || text.substr(0, opening.size()) != opening) continue;
+        closing = opening;
+        taken = opening.size();
+      }
+      if (text.front() == '#') closing = "\n";
+    }
+    text.remove_prefix(taken);
+  }
+  return 0;
+}
+
 // Throws toml::parse_error, and DefectiveText where toml++ breaks one of its own promises.
 toml::table parse_checked(std::string_view text) { return toml::parse(text); }
 
@@ -449,6 +484,10 @@ ConfigCheck check_options(std::string_view text) {
   ConfigCheck check;
   if (text.size() > kConfigBytesMax) {
     check.faults.push_back({0, "", "larger than " + size_text(kConfigBytesMax)});
+    return check;
+  }
+  if (const std::uint32_t line = line_of_stray_character(text); line != 0) {
+    check.faults.push_back({line, "", "not valid TOML: only quoted texts and comments hold characters beyond ASCII"});
     return check;
   }
   toml::table root;
