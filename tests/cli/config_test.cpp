@@ -195,8 +195,8 @@ TEST_CASE("text that is not TOML is a fault with its line, and control character
 
 TEST_CASE("text that the parser takes for impossible is a fault with its line, not the end of the process",
           "[config]") {
-  for (const std::string text :
-       {"[\n", "[[\n", "[ \t\n", "[\r\n", "[=\n", "[#\n", "[.a]\n", "a = 12:3x:00\n", "a = 1:00:00\n"}) {
+  for (const std::string text : {"[\n", "[[\n", "[ \t\n", "[\r\n", "[=\n", "[#\n", "[.a]\n", "a = 12:3x:00\n",
+                                 "a = 1:00:00\n", "location = k\xc3\xb6ln\n", "\xc3\xb6rt = 1\n"}) {
     INFO(text);
     const std::string fault = faults_of("[node]\n\n" + text + "[log]\nlevel = \"info\"\n");
     CHECK(fault.substr(0, 25) == "f.toml:3: not valid TOML:");
