@@ -25,6 +25,12 @@ bool is_trial(SourceKind kind) { return kind == SourceKind::kSimulated || kind =
 
 Result<std::unique_ptr<Source>> open_source(const Options& options, const Clock& clock, Log& log,
                                             std::function<void()> on_urgency) {
+  // Going on without it would bill somebody else: what the file says overrides the hypervisor.
+  if (!options.owners_file.empty()) {
+    return Error{ErrorCode::kUnsupported,
+                 "owners.file is set, but this version reads owners from the hypervisor only: remove the key, or stay "
+                 "with the version that reads it"};
+  }
   switch (options.source_kind) {
     case SourceKind::kSimulated: return open_simulated(options, clock);
     case SourceKind::kReplay: return open_replay_source(options.trace, clock);

@@ -258,6 +258,15 @@ TEST_CASE("the agent refuses the state of a simulation, and of another node", "[
   CHECK_THAT(simulated.err, Catch::Matchers::Contains("made by a simulation"));
 }
 
+TEST_CASE("an owners file that would be ignored keeps the agent from starting", "[cli]") {
+  const Directory directory;
+  const std::string config = directory.write(
+      "c.toml", "[live]\nname = \"cli-test-owners\"\ngroup = \"\"\n[owners]\nfile = \"/etc/nodemeter/owners.json\"\n");
+  const Outcome outcome = nodemeter_run({"agent", "--config", config, "--state", directory / "state"});
+  CHECK(outcome.code == 1);
+  CHECK_THAT(outcome.err, Catch::Matchers::Contains("owners.file"));
+}
+
 TEST_CASE("the catalogue and the version are complete in both forms", "[cli]") {
   check_golden("meters.txt", nodemeter_run({"meters"}).out);
   check_golden("meters.json", nodemeter_run({"meters", "--json"}).out);
