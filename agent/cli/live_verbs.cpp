@@ -1,4 +1,5 @@
 #include <map>
+#include <sstream>
 #include <thread>
 
 #include "agent/cli/live_text.h"
@@ -82,8 +83,13 @@ int top_on_terminal(const CommonOptions& common, const TopOptions& options, VmOr
                     Keyboard& keyboard) {
   std::optional<Screen> screen(console.out);
   for (std::uint32_t drawn = 0;;) {
-    const Live live = live_view(common, Console{console.out, console.err, console.clock});
-    if (!live.snapshot) return live.code;
+    std::ostringstream sentence;
+    const Live live = live_view(common, Console{console.out, sentence, console.clock});
+    if (!live.snapshot) {
+      screen.reset();  // What is said on the other screen goes with it.
+      console.err << sentence.str();
+      return live.code;
+    }
     const TerminalSize size = keyboard.size();
     screen->draw(top_text(*live.snapshot, console.clock.now(), order, size.lines - 1, size.columns, console.colour));
     if (++drawn == options.count) return kDone;
