@@ -1,179 +1,289 @@
 // What the store costs, next to what the machine charges for the same work done barely.
 //
-//   store_bench [--tiny]
+//   store_bench [--tiny] [--vms N] [--alone]
 //
-// Commit: one sample of a node of 200 VMs (their state rows; at the hour also 200 entries), against a file that is
-// written and synced twice, which is what a durable commit of LMDB costs at least. Encode and decode: against a copy of
-// the same bytes. Verify: against the digest function alone.
+// Sample: the real agent (meter, state rows, journal, LMDB) on a node of 200 running VMs, hour after hour, one sample
+// each 10 s of its clock. After each sample the floor is measured on the same file system; every so often other stores
+// commit the same rows, with a floor after each of theirs. Encode and decode: against a copy of the same bytes. Verify:
+// against the digest function alone.
 
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <vector>
 
-#include "platform/data_file.h"
-#include "platform/random.h"
+#include "agent/agent.h"
+#include "platform/digest.h"
 #include "store/entry_codec.h"
-#include "store/journal.h"
 #include "store/lmdb_kv.h"
 #include "store/meters.h"
 #include "store/reader.h"
+#include "tests/bench/bench_tools.h"
+#include "tests/bench/peers.h"
+#include "tests/bench/steady_node.h"
 
 namespace {
 
 using namespace nodemeter;
-using SteadyClock = std::chrono::steady_clock;
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kVms = 200;
+constexpr Milliseconds kInterval{10'000};
 
-double microseconds_since(SteadyClock::time_point start) {
-  return std::chrono::duration<double, std::micro>(SteadyClock::now() - start).count();
-}
+// Times the commits below the journal and keeps what they wrote.
+class WatchedStore final : public KeyValue {
+ public:
+  explicit WatchedStore(KeyValue& store) : store_(store) {}
 
-struct Quantiles {
-  double median;
-  double p99;
+  Status commit(const std::vector<Write>& writes) override {
+    const StopWatch commit_watch;
+    const Status committed = store_.commit(writes);
+    commit_us = commit_watch.microseconds();
+    const StopWatch copy_watch;
+    last = writes;
+    copy_us = copy_watch.microseconds();
+    return committed;
+  }
+  [[nodiscard]] Result<std::unique_ptr<Snapshot>> snapshot() const override { return store_.snapshot(); }
+  [[nodiscard]] Usage usage() const override { return store_.usage(); }
+  void maintain() override { store_.maintain(); }
+
+  std::vector<Write> last;
+  double commit_us = 0;
+  double copy_us = 0;  // Not the agent's: to be taken off.
+
+ private:
+  KeyValue& store_;
 };
 
-template <class Work>
-Quantiles measure(int rounds, const Work& work) {
-  std::vector<double> times;
-  for (int i = 0; i < rounds; ++i) {
-    const auto start = SteadyClock::now();
-    work(i);
-    times.push_back(microseconds_since(start));
-  }
-  std::sort(times.begin(), times.end());
-  return {times[times.size() / 2], times[times.size() * 99 / 100]};
+std::uint64_t bytes_of(const std::vector<Write>& writes) {
+  std::uint64_t bytes = 0;
+  for (const Write& write : writes) bytes += write.key.size() + (write.value ? write.value->size() : 0);
+  return bytes;
 }
 
-void require(bool ok, const char* what) {
-  if (ok) return;
-  std::fprintf(stderr, "%s failed\n", what);
-  std::exit(1);
+// Samples of one sort.
+struct Cost {
+  Series step;        // Sample taken in, rows encoded, committed.
+  Series commit;      // Of that, within the store.
+  Series row_bytes;   // What the sample changed.
+  Series disk_bytes;  // What was written for it.
+  Series floor;       // Two syncs, 4 KiB each.
+  Series full_floor;  // Two syncs, the first after as many bytes as the sample changed.
+};
+
+// Another store, over all the same samples.
+struct PeerCost {
+  std::string name;
+  std::unique_ptr<Peer> peer;
+  Series commit;
+  Series disk_bytes;
+  Series floor;
+};
+
+void print(const std::string& what, const Series& series, const Series& floor) {
+  std::printf("  %-44s median %7.0f us  p99 %7.0f us  %5.2f of the floor\n", what.c_str(), series.median(),
+              series.p99(), series.median() / floor.median());
 }
 
-Entry usage_entry(std::uint64_t vm, std::int64_t hour) {
-  Entry e;
-  Uuid id;
-  id.bytes[14] = static_cast<std::uint8_t>(vm >> 8);
-  id.bytes[15] = static_cast<std::uint8_t>(vm);
-  e.vm = VmId(id);
-  e.usage_start = std::chrono::sys_seconds(std::chrono::hours(490'000 + hour));
-  e.usage_end = e.usage_start + std::chrono::hours(1);
-  e.subscription = e.tenant = id;
-  e.resource_uri =
-      "/subscriptions/11111111-2222-4333-8444-555555555555/resourceGroups/group-17/providers/Microsoft.Compute/"
-      "virtualMachines/vm-" +
-      std::to_string(vm);
-  e.vcores = 4;
-  e.billable = true;
-  e.covered_ms = 3'600'000;
-  for (const MeterInfo& meter : meter_catalogue())
-    e.meters.push_back({meter.id, 1'000'003u * (vm + 1), 7'000'000'001u * (vm + 1)});
-  e.tags = {{"cost-center", "1234"}, {"team", "web"}};
-  return e;
+void print(const char* title, const Cost& cost) {
+  std::printf("%s (%zu): %.0f bytes of rows changed, %.0f bytes written\n", title, cost.step.size(),
+              cost.row_bytes.mean(), cost.disk_bytes.mean());
+  print("floor: 4 KiB, sync, 4 KiB, sync", cost.floor, cost.floor);
+  print("the rows' bytes, sync, 4 KiB, sync", cost.full_floor, cost.floor);
+  print("nodemeter: sample to durable", cost.step, cost.floor);
+  print("  of that the store's commit", cost.commit, cost.floor);
+  std::printf("  %-44s        %7.0f us\n", "  of that meter, rows, digests", cost.step.median() - cost.commit.median());
 }
 
-JournalCommit sample(int round, bool hour_closes) {
-  JournalCommit commit;
-  for (std::uint64_t vm = 0; vm < kVms; ++vm) {
-    commit.state.push_back(
-        {"vm/" + std::to_string(10'000 + vm), std::string(600, static_cast<char>('a' + round % 26))});
-    if (hour_closes) commit.entries.push_back(usage_entry(vm, round));
-  }
-  return commit;
-}
-
-void bench_commit(const fs::path& directory, int rounds) {
-  const Quantiles floor = measure(rounds, [&](int round) {
-    const fs::path file = directory / "floor";
-    for (const int part : {0, 1}) {
-      std::fstream out(
-          file, round + part == 0 ? std::ios::out | std::ios::binary : std::ios::in | std::ios::out | std::ios::binary);
-      const std::string block(part == 0 ? 128 * 1024 : 4096, static_cast<char>('a' + round % 26));
-      out.write(block.data(), static_cast<std::streamsize>(block.size()));
-      out.flush();
-      out.close();
-      require(sync_file(file).ok(), "sync");
+class Bench {
+ public:
+  Bench(const fs::path& directory, std::uint32_t vms, bool with_peers)
+      : random_(1), node_(clock_, vms, 7), floor_(directory / "floor"), lmdb_(open(directory)), store_(*lmdb_) {
+    AgentOptions options;
+    options.node = *NodeId::parse("bench");
+    options.sample_interval = kInterval;
+    auto agent = Agent::open(options, {clock_, node_, store_, nullptr, nullptr, random_, log_});
+    require(agent.ok(), "agent");
+    agent_ = std::move(*agent);
+    for (const PeerMaker& maker : peers()) {
+      if (!with_peers) break;
+      peers_.push_back({maker.name, maker.open(directory), {}, {}, {}});
+      require(peers_.back().peer != nullptr, maker.name.c_str());
     }
-  });
-  Random random(1);
-  auto kv = open_lmdb(journal_directory(directory), {});
-  require(kv.ok(), "open");
-  JournalOptions options;
-  options.node = *NodeId::parse("bench");
-  auto journal = Journal::open(**kv, options, random);
-  require(journal.ok(), "journal");
-  const auto commit = [&](bool hour_closes) {
-    return measure(rounds, [&](int round) {
-      JournalCommit one = sample(round, hour_closes);
-      require((*journal)->commit(one, UtcTime(Milliseconds(round))).ok(), "commit");
-    });
-  };
-  const Quantiles state = commit(false);
-  const Quantiles both = commit(true);
-  std::printf("two syncs of this machine      median %8.0f us  p99 %8.0f us\n", floor.median, floor.p99);
-  std::printf("commit 200 state rows          median %8.0f us  p99 %8.0f us  %.1fx the floor\n", state.median,
-              state.p99, state.median / floor.median);
-  std::printf("commit 200 rows + 200 entries  median %8.0f us  p99 %8.0f us  %.1fx the floor\n", both.median, both.p99,
-              both.median / floor.median);
-}
+  }
 
-void bench_codec(int rounds) {
-  Entry entry = usage_entry(1, 1);
-  entry.node = *NodeId::parse("bench");
-  const std::string row = seal_entry(encode_entry_body(entry).value(), Digest{});
+  // Through the first hour's edge and `hours` more.
+  void run(int hours) {
+    for (int round = 0; round < 12 + hours * 360; ++round) {
+      const std::int64_t into_hour = clock_.now().utc.time_since_epoch() % std::chrono::hours{1} / kInterval;
+      Cost unused;
+      Cost& cost = round < 12 ? unused : into_hour == 1 ? opens_ : into_hour == 3 ? closes_ : ordinary_;
+      sample(cost);
+      clock_.pass(kInterval);
+      if (batch_.size() == kBatch) give_to_peers();
+    }
+    give_to_peers();
+  }
+
+  void print_all() const {
+    print("a sample", ordinary_);
+    print("a sample that begins an hour", opens_);
+    print("a sample that closes an hour", closes_);
+    for (const PeerCost& peer : peers_) {
+      std::printf("%s, the rows of all these samples: %.0f bytes written each\n", peer.name.c_str(),
+                  peer.disk_bytes.mean());
+      print("floor: 4 KiB, sync, 4 KiB, sync", peer.floor, peer.floor);
+      print("commit", peer.commit, peer.floor);
+    }
+    const double day = 24 * (358 * ordinary_.disk_bytes.mean() + opens_.disk_bytes.mean() + closes_.disk_bytes.mean());
+    std::printf("written per day at one sample each 10 s: %.0f MB; private memory of all of this: %llu KiB\n",
+                day / 1e6, static_cast<unsigned long long>(private_kib()));
+  }
+
+ private:
+  static std::unique_ptr<KeyValue> open(const fs::path& directory) {
+    auto kv = open_lmdb(journal_directory(directory), {});
+    require(kv.ok(), "store");
+    return std::move(*kv);
+  }
+
+  void sample(Cost& cost) {
+    node_.advance();
+    const std::uint64_t before = written_bytes();
+    const StopWatch watch;
+    agent_->step();
+    cost.step.add(watch.microseconds() - store_.copy_us);
+    cost.disk_bytes.add(static_cast<double>(written_bytes() - before));
+    require(agent_->phase() == AgentPhase::kMetering, "sample");
+    cost.commit.add(store_.commit_us);
+    const std::uint64_t bytes = bytes_of(store_.last);
+    cost.row_bytes.add(static_cast<double>(bytes));
+    cost.floor.add(floor_.measure(1));
+    cost.full_floor.add(floor_.measure(bytes));
+    if (!peers_.empty()) batch_.push_back(std::move(store_.last));
+  }
+
+  // Not after each sample: nobody is to find the machine's caches filled by another.
+  void give_to_peers() {
+    for (PeerCost& cost : peers_) {
+      for (const std::vector<Write>& writes : batch_) {
+        const std::uint64_t before = written_bytes();
+        const StopWatch watch;
+        require(cost.peer->commit(writes), cost.name.c_str());
+        cost.commit.add(watch.microseconds());
+        cost.disk_bytes.add(static_cast<double>(written_bytes() - before));
+        cost.floor.add(floor_.measure(1));
+      }
+    }
+    batch_.clear();
+  }
+
+  static constexpr std::size_t kBatch = 30;
+
+  Random random_;
+  NullLog log_;
+  SteadyClock clock_{UtcTime(std::chrono::sys_days(std::chrono::year{2026} / 1 / 1) + std::chrono::minutes{59})};
+  SteadyNode node_;
+  TwoSyncFloor floor_;
+  std::unique_ptr<KeyValue> lmdb_;
+  WatchedStore store_;
+  std::unique_ptr<Agent> agent_;
+  std::vector<PeerCost> peers_;
+  std::vector<std::vector<Write>> batch_;
+  Cost ordinary_;
+  Cost opens_;
+  Cost closes_;
+};
+
+// --- Entries --------------------------------------------------------------------------------------------------------
+
+void bench_codec(const fs::path& directory, int rounds) {
+  const auto reader = Reader::open(directory);
+  require(reader.ok(), "reader");
+  Entry entry;
+  std::string row;
+  const Status visited = (*reader)->for_each(1, [&](const Entry& e, std::string_view stored) {
+    entry = e;
+    row = stored;
+    return e.kind != EntryKind::kUsage;
+  });
+  require(visited.ok() && entry.kind == EntryKind::kUsage, "a usage entry");
   constexpr int kRows = 1'000;
   std::size_t sink = 0;
-  const auto per_row = [&](const auto& work) {
-    const Quantiles q = measure(rounds, [&](int) {
+  const auto measure = [&](const char* what, const auto& work) {
+    Series series;
+    for (int round = 0; round < rounds; ++round) {
+      const StopWatch watch;
       for (int i = 0; i < kRows; ++i) work();
-    });
-    return q.median / kRows;
+      series.add(watch.microseconds() / kRows);
+    }
+    std::printf("  %-8s %7.3f us a row  %8.0f MB/s\n", what, series.median(),
+                static_cast<double>(row.size()) / series.median());
   };
+  std::printf("a VM's hour, %zu bytes\n", row.size());
   std::string copy(row.size(), '\0');
-  const double copied = per_row([&] {
+  measure("copy", [&] {
     std::memcpy(copy.data(), row.data(), row.size());
     sink += static_cast<unsigned char>(copy[sink % copy.size()]);
   });
-  const double encoded = per_row([&] { sink += encode_entry_body(entry).value().size(); });
-  const double decoded = per_row([&] { sink += decode_entry(row).value().body.size(); });
-  const double digested = per_row([&] { sink += chain_digest(Digest{}, row).bytes[0]; });
-  std::printf("one row is %zu bytes (%zu)\n", row.size(), sink % 2);
-  const auto print = [&](const char* what, double us) {
-    std::printf("%-8s %7.3f us a row  %8.0f MB/s\n", what, us, static_cast<double>(row.size()) / us);
-  };
-  print("copy", copied);
-  print("encode", encoded);
-  print("decode", decoded);
-  print("digest", digested);
+  measure("encode", [&] { sink += encode_entry_body(entry).value().size(); });
+  measure("decode", [&] { sink += decode_entry(row).value().body.size(); });
+  measure("digest", [&] { sink += chain_digest(Digest{}, row).bytes[0]; });
+  require(sink > 0, "all of this");
 }
 
-void bench_verify(const fs::path& directory) {
+// The journal's verification, next to its digest function over the same rows, already in memory.
+void bench_verify(const fs::path& directory, int rounds) {
   const auto reader = Reader::open(directory);
   require(reader.ok(), "reader");
-  const auto start = SteadyClock::now();
-  const auto check = (*reader)->verify({});
-  const double us = microseconds_since(start);
-  require(check.ok() && check->faults.empty(), "verify");
-  std::printf("verify %llu entries: %.0f MB/s\n", static_cast<unsigned long long>(check->entries),
-              static_cast<double>(check->bytes) / us);
+  std::vector<std::string> rows;
+  const Status visited = (*reader)->for_each(1, [&](const Entry&, std::string_view row) {
+    rows.emplace_back(row);
+    return true;
+  });
+  require(visited.ok() && !rows.empty(), "rows");
+  std::uint64_t bytes = 0;
+  for (const std::string& row : rows) bytes += row.size();
+  Series verified;
+  Series digested;
+  for (int round = 0; round < rounds; ++round) {
+    const StopWatch watch;
+    const auto check = (*reader)->verify({});
+    verified.add(watch.microseconds());
+    require(check.ok() && check->faults.empty() && check->bytes == bytes, "verify");
+    const StopWatch digest_watch;
+    Digest head;
+    for (const std::string& row : rows) head = chain_digest(head, std::string_view(row).substr(0, row.size() - 34));
+    digested.add(digest_watch.microseconds());
+    require(head == check->head, "digest");
+  }
+  const auto line = [&](const char* what, double us) {
+    std::printf("  %-20s %9.0f entries/s  %6.0f MB/s\n", what, static_cast<double>(rows.size()) / us * 1e6,
+                static_cast<double>(bytes) / us);
+  };
+  std::printf("verification of %zu entries\n", rows.size());
+  line("digest function alone", digested.median());
+  line("journal verify", verified.median());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool tiny = argc > 1 && std::string_view(argv[1]) == "--tiny";
+  bool tiny = false;
+  bool alone = false;  // No other stores.
+  std::uint32_t vms = 200;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--tiny") tiny = true;
+    if (argument == "--alone") alone = true;
+    if (argument == "--vms" && i + 1 < argc) vms = static_cast<std::uint32_t>(std::atoi(argv[++i]));
+  }
   const fs::path directory = fs::temp_directory_path() / ("nodemeter-bench-" + Random::from_system().uuid().text());
   fs::create_directories(directory);
-  bench_codec(tiny ? 3 : 200);
-  bench_commit(directory, tiny ? 3 : 300);
-  bench_verify(directory);
+  {
+    Bench bench(directory, vms, !alone);
+    bench.run(tiny ? 1 : 8);
+    bench.print_all();
+  }
+  bench_codec(directory, tiny ? 3 : 200);
+  bench_verify(directory, tiny ? 1 : 20);
   fs::remove_all(directory);
   return 0;
 }
