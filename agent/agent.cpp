@@ -55,6 +55,7 @@ Result<std::unique_ptr<Agent>> Agent::open(const AgentOptions& options, const Se
   journal_options.node = options.node;
   journal_options.location = options.location;
   journal_options.simulated = options.meter.simulated;
+  journal_options.key = options.key;
   Result<std::unique_ptr<Journal>> journal = Journal::open(seams.store, journal_options, seams.random);
   if (!journal) return journal.error();
   std::unique_ptr<Agent> agent(new Agent(options, seams, std::move(journal).value()));
@@ -97,8 +98,8 @@ void Agent::finish() {
     const ClockReading now = seams_.clock.now();
     sample(now);
     collect(meter_.close_all());
-    commit(now);
     finishing_ = true;
+    commit(now);
     next_upload_ = now.monotonic;
     publish(now);
   });
@@ -170,6 +171,11 @@ void Agent::collect(std::vector<Entry> entries) {
 }
 
 void Agent::commit(const ClockReading& now) {
+  // What an hour's close brought is signed in the commit that brings it; and at the end whatever there is.
+  const std::int64_t closed_until = meter_.node().closed_until;
+  const JournalState& journal = journal_->state();
+  const bool unsigned_rest = journal.last_sequence + pending_.entries.size() > journal.manifested + 1;
+  if (closed_until > journal.closed_until || (finishing_ && unsigned_rest)) pending_.closed_until = closed_until;
   pending_.state.clear();
   for (const auto& [key, row] : pending_rows_) pending_.state.push_back({key, row});
   const Status committed = journal_->commit(pending_, now.utc);

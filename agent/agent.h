@@ -34,6 +34,7 @@ struct AgentOptions {
   NodeId node;
   std::string location = "local";
   std::string version;
+  std::optional<SigningKey> key;  // Signs a manifest for every hour that closes.
   Milliseconds sample_interval{10'000};
   MeterOptions meter;
   UploaderOptions uploader;

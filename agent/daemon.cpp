@@ -6,6 +6,7 @@
 
 #include "agent/agent.h"
 #include "agent/machine.h"
+#include "agent/node_key.h"
 #include "agent/open_source.h"
 #include "platform/contract.h"
 #include "platform/files.h"
@@ -167,6 +168,9 @@ class Daemon {
     agent.meter = options_.meter;
     agent.meter.simulated = is_trial(options_.source_kind);
     agent.uploader = options_.uploader;
+    Result<SigningKey> key = open_node_key(options_.state_path, *store_);
+    if (!key) return key.error();
+    agent.key = std::move(*key);
     const Seams seams{*clock_, *source_, *store_, transport_.get(), live_.get(), random_, *log_};
     Result<std::unique_ptr<Agent>> opened = Agent::open(agent, seams);
     if (!opened) return explained(opened.error());

@@ -35,6 +35,7 @@ class Run {
     options_.node = NodeId::parse("simulated-" + std::to_string(seed)).value();
     options_.sample_interval = scenario.sample_interval;
     options_.meter.simulated = true;
+    options_.key = SigningKey::from_seed(digest_of({"simulated node's key", options_.node.text()}).view()).value();
   }
 
   Status to_end() {

@@ -5,6 +5,7 @@
 
 #include "store/entry_codec.h"
 #include "store/journal_format.h"
+#include "store/manifest.h"
 
 namespace nodemeter {
 
@@ -21,7 +22,20 @@ Error invalid(std::string message) { return Error{ErrorCode::kInvalidInput, std:
 Result<std::optional<Stored>> read_stored(const KeyValue& kv) {
   const Result<std::unique_ptr<Snapshot>> snapshot = kv.snapshot();
   if (!snapshot) return snapshot.error();
-  return read_marks(**snapshot);
+  Result<std::optional<Stored>> stored = read_marks(**snapshot);
+  if (stored.ok() && stored->has_value()) {
+    if (Status whole = check_sum(**snapshot); !whole) return whole.error();
+  }
+  return stored;
+}
+
+Status commit_sealed(KeyValue& kv, std::vector<Write> writes) {
+  {
+    const Result<std::unique_ptr<Snapshot>> snapshot = kv.snapshot();
+    if (!snapshot) return snapshot.error();
+    if (Status sealed = seal(**snapshot, writes); !sealed) return sealed;
+  }
+  return kv.commit(writes);
 }
 
 std::string fresh_epoch(const Epoch& epoch) {
@@ -44,9 +58,10 @@ Result<JournalState> create(KeyValue& kv, const JournalOptions& options, Random&
       put(Table::kMeta, epoch_key(1), fresh_epoch(state.epoch)),
       put(Table::kMeta, kHeadKey, encode_head(state)),
       put(Table::kMeta, kDeliveryKey, encode_delivery(state)),
+      put(Table::kMeta, kManifestKey, encode_manifest_mark(state)),
   };
   if (options.simulated) writes.push_back(put(Table::kMeta, kSimulatedKey, "1"));
-  if (Status committed = kv.commit(writes); !committed) return committed.error();
+  if (Status committed = commit_sealed(kv, std::move(writes)); !committed) return committed.error();
   return state;
 }
 
@@ -82,16 +97,28 @@ Status begin_epoch(KeyValue& kv, Stored& stored, Random& random) {
   next.parked = state.parked;
   next.previous_epoch = state.epoch;
   next.previous_last_sequence = state.last_sequence;
-  const std::vector<Write> writes{
+  next.public_key = state.public_key;
+  next.closed_until = state.closed_until;
+  std::vector<Write> writes{
       put(Table::kMeta, epoch_key(ended_ordinal), encode(ended)),
       put(Table::kMeta, epoch_key(next.epoch_ordinal), fresh_epoch(next.epoch)),
       put(Table::kMeta, kHeadKey, encode_head(next)),
       put(Table::kMeta, kDeliveryKey, encode_delivery(next)),
+      put(Table::kMeta, kManifestKey, encode_manifest_mark(next)),
       Write{Table::kMeta, std::string(kBackupKey), std::nullopt},
   };
-  if (Status committed = kv.commit(writes); !committed) return committed;
+  if (Status committed = commit_sealed(kv, std::move(writes)); !committed) return committed;
   state = std::move(next);
   return Done{};
+}
+
+// Brings a store of format 1 to this one. Its entries so far are not covered by a manifest of their own: the first one
+// signs the chain's head, which no earlier entry can change without.
+Status upgrade(KeyValue& kv, Stored& stored) {
+  stored.state.manifested = stored.state.last_sequence;
+  stored.format = kStoreFormat;
+  return commit_sealed(kv, {put(Table::kMeta, kFormatKey, encode_format(kStoreFormat)),
+                            put(Table::kMeta, kManifestKey, encode_manifest_mark(stored.state))});
 }
 
 // Visits the stored rows [first, last] of an epoch. kCorrupt if one of them is missing.
@@ -133,27 +160,30 @@ Result<std::unique_ptr<Journal>> Journal::open(KeyValue& kv, const JournalOption
   if (!stored->has_value()) {
     Result<JournalState> created = create(kv, options, random);
     if (!created) return created.error();
-    return std::unique_ptr<Journal>(new Journal(kv, std::move(*created)));
+    return std::unique_ptr<Journal>(new Journal(kv, std::move(*created), options));
   }
   JournalState& state = (*stored)->state;
   if (Status same = check_same(state, options); !same) return same.error();
+  if ((*stored)->format < kStoreFormat) {
+    if (Status upgraded = upgrade(kv, **stored); !upgraded) return upgraded.error();
+  }
   if (state.location != options.location) {
-    if (Status s = kv.commit({put(Table::kMeta, kLocationKey, options.location)}); !s) return s.error();
+    if (Status s = commit_sealed(kv, {put(Table::kMeta, kLocationKey, options.location)}); !s) return s.error();
     state.location = options.location;
   }
   if ((*stored)->backup) {
     if (Status begun = begin_epoch(kv, **stored, random); !begun) return begun.error();
   }
-  return std::unique_ptr<Journal>(new Journal(kv, std::move(state)));
+  return std::unique_ptr<Journal>(new Journal(kv, std::move(state), options));
 }
 
-Status Journal::commit(JournalCommit& commit, UtcTime now) {
-  if (commit.entries.empty() && commit.state.empty()) return Done{};
-  JournalState next = state_;
-  if (!commit.entries.empty()) next.last_reported_at = std::max(next.last_reported_at, now);
-  std::vector<Write> writes;
-  writes.reserve(commit.entries.size() + commit.state.size() + 1);
-  for (Entry& entry : commit.entries) {
+// Entries in the making: numbers, digests and rows, for one commit that may still fail.
+class Journal::Appender {
+ public:
+  Appender(const JournalState& state, UtcTime now) : next(state), now_(now) {}
+
+  Status add(Entry entry) {
+    next.last_reported_at = std::max(next.last_reported_at, now_);
     entry.node = next.node;
     entry.epoch = next.epoch;
     entry.sequence = ++next.last_sequence;
@@ -164,11 +194,120 @@ Status Journal::commit(JournalCommit& commit, UtcTime now) {
     next.head = entry.digest = chain_digest(next.head, *body);
     writes.push_back(put(Table::kEntries, entry_key(next.epoch_ordinal, entry.sequence),
                          seal_entry(std::move(*body), entry.digest)));
+    entries.push_back(std::move(entry));
+    return Done{};
   }
+
+  // Of the node itself, at this moment.
+  [[nodiscard]] Entry node_entry(EntryKind kind) const {
+    Entry entry;
+    entry.kind = kind;
+    entry.usage_start = entry.usage_end = std::chrono::floor<std::chrono::seconds>(now_);
+    if (next.simulated) entry.status |= status_bit::kSimulated;
+    return entry;
+  }
+
+  // What vouches for the new key is the old one, if it is still there.
+  Status change_key(const std::optional<SigningKey>& old, const std::string& key) {
+    KeyChange change{key, next.public_key, {}};
+    if (old) change.signature = old->sign(key_change_text(next.node, next.epoch, next.last_sequence + 1, key));
+    Entry entry = node_entry(EntryKind::kEvent);
+    entry.detail = key_change_detail(change, now_);
+    next.public_key = key;
+    return add(std::move(entry));
+  }
+
+  JournalState next;
+  std::vector<Write> writes;
+  std::vector<Entry> entries;
+
+ private:
+  UtcTime now_;
+};
+
+// Covers what is stored since the previous manifest, and what is about to be.
+Status Journal::add_manifests(Appender& appender, std::int64_t closed_until) const {
+  JournalState& next = appender.next;
+  ManifestBuilder builder(std::max(state_.manifested + 1, state_.oldest_kept));
+  Digest head;  // After the last row that the builder took.
+  std::vector<Manifest> manifests;
+  const auto finish = [&] { manifests.push_back(builder.build(next.node, next.epoch, closed_until, head, key_)); };
+  const auto take = [&](const Entry& entry, std::string_view row) {
+    if (builder.full_for(entry)) {
+      finish();
+      builder = ManifestBuilder(builder.next());
+    }
+    builder.add(entry, row);
+    head = entry.digest;
+  };
+  {
+    const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+    if (!snapshot) return snapshot.error();
+    std::optional<Error> fault;
+    const Status visited = visit_rows(**snapshot, state_.epoch_ordinal, builder.first(), state_.last_sequence,
+                                      [&](Sequence /*sequence*/, std::string_view row) {
+                                        const Result<DecodedEntry> decoded = decode_entry(row);
+                                        if (!decoded) fault = decoded.error();
+                                        if (decoded) take(decoded->entry, row);
+                                        return decoded.ok();
+                                      });
+    if (!visited) return visited;
+    if (fault) return *fault;
+  }
+  for (std::size_t i = 0; i < appender.entries.size(); ++i) take(appender.entries[i], *appender.writes[i].value);
+  finish();
+  for (const Manifest& manifest : manifests) {
+    Entry entry = appender.node_entry(EntryKind::kManifest);
+    const std::chrono::sys_seconds end{std::chrono::hours(closed_until)};
+    entry.usage_start = end - std::chrono::hours(1);
+    entry.usage_end = end;
+    entry.detail = manifest_detail(manifest);
+    if (Status added = appender.add(std::move(entry)); !added) return added;
+    next.manifested = manifest.statement.last;
+  }
+  next.closed_until = closed_until;
+  return Done{};
+}
+
+Status Journal::commit(JournalCommit& commit, UtcTime now) {
+  if (commit.entries.empty() && commit.state.empty() && !commit.closed_until) return Done{};
+  Appender appender(state_, now);
+  JournalState& next = appender.next;
+  if (key_ && key_->public_key() != next.public_key) {
+    if (next.public_key.empty()) {
+      next.public_key = key_->public_key();
+    } else if (Status changed = appender.change_key(std::nullopt, key_->public_key()); !changed) {
+      return changed;
+    }
+  }
+  for (const Entry& entry : commit.entries) {
+    if (Status added = appender.add(entry); !added) return added;
+  }
+  if (commit.closed_until) {
+    if (Status added = add_manifests(appender, *commit.closed_until); !added) return added;
+  }
+  std::vector<Write>& writes = appender.writes;
   for (const StateWrite& row : commit.state) writes.push_back(Write{Table::kState, row.key, row.value});
-  if (!commit.entries.empty()) writes.push_back(put(Table::kMeta, kHeadKey, encode_head(next)));
-  if (Status committed = kv_.commit(writes); !committed) return committed;
+  if (!appender.entries.empty()) writes.push_back(put(Table::kMeta, kHeadKey, encode_head(next)));
+  if (commit.closed_until) writes.push_back(put(Table::kMeta, kManifestKey, encode_manifest_mark(next)));
+  if (next.public_key != state_.public_key) writes.push_back(put(Table::kMeta, kKeyKey, next.public_key));
+  if (Status committed = commit_sealed(kv_, std::move(writes)); !committed) return committed;
   state_ = std::move(next);
+  commit.entries = std::move(appender.entries);
+  return Done{};
+}
+
+Status Journal::rotate_key(const SigningKey& next_key, UtcTime now) {
+  if (!key_) return invalid("this journal has no signing key to vouch for a new one");
+  Appender appender(state_, now);
+  if (Status changed = appender.change_key(key_, next_key.public_key()); !changed) return changed;
+  JournalState& next = appender.next;
+  std::vector<Write>& writes = appender.writes;
+  writes.push_back(put(Table::kMeta, kHeadKey, encode_head(next)));
+  writes.push_back(put(Table::kMeta, kKeyKey, next.public_key));
+  if (Status committed = commit_sealed(kv_, std::move(writes)); !committed) return committed;
+  state_ = std::move(next);
+  key_ = next_key;
   return Done{};
 }
 
@@ -180,23 +319,64 @@ Result<std::vector<std::pair<std::string, std::string>>> Journal::state_rows(std
 
 Status Journal::commit_delivery(const JournalState& next, std::vector<Write> more) {
   more.push_back(put(Table::kMeta, kDeliveryKey, encode_delivery(next)));
-  if (Status committed = kv_.commit(more); !committed) return committed;
+  if (Status committed = commit_sealed(kv_, std::move(more)); !committed) return committed;
   state_ = next;
   return Done{};
 }
 
+namespace {
+
+// The digest is the row's last column: its last 32 bytes.
+Digest digest_in(std::string_view row) {
+  constexpr std::size_t kSize = sizeof(Digest::bytes);
+  NM_ASSERT(row.size() > kSize);
+  return Digest::from(row.substr(row.size() - kSize));
+}
+
+// Chain digest before entry `first`: its predecessor's, or the anchor that pruning left.
+Result<Digest> digest_before(const Snapshot& snapshot, std::uint32_t ordinal, Sequence first) {
+  const Result<std::optional<std::string>> before = snapshot.get(Table::kEntries, entry_key(ordinal, first - 1));
+  if (!before) return before.error();
+  if (before->has_value()) return digest_in(**before);
+  const Result<std::optional<std::string>> epoch = snapshot.get(Table::kMeta, epoch_key(ordinal));
+  if (!epoch) return epoch.error();
+  const Result<EpochRow> row = decode_epoch_row(epoch->value_or(""));
+  if (!row) return row.error();
+  return row->before_oldest;
+}
+
+}  // namespace
+
+// What is damaged on this disk must not become what the receiver has: the chain is checked before a batch is frozen.
 Result<FrozenBatch> Journal::cut(Sequence first, Sequence last) const {
   FrozenBatch batch;
   batch.epoch = state_.epoch;
   batch.first = first;
   batch.last = last;
-  const Result<std::string> body = batch_body(batch);
-  if (!body) return body.error();
-  // The digest is the row's last column: the chain's head after the batch is its last 32 bytes.
-  NM_ASSERT(body->size() > batch.head.bytes.size());
-  batch.head = Digest::from(std::string_view(*body).substr(body->size() - batch.head.bytes.size()));
+  const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+  if (!snapshot) return snapshot.error();
+  const Result<Digest> before = digest_before(**snapshot, state_.epoch_ordinal, first);
+  if (!before) return before.error();
+  batch.head = *before;
+  std::string body;
+  std::optional<Error> fault;
+  const Status visited =
+      visit_rows(**snapshot, state_.epoch_ordinal, first, last, [&](Sequence sequence, std::string_view row) {
+        const Result<DecodedEntry> decoded = decode_entry(row);
+        if (!decoded || decoded->row.size() != row.size() ||
+            chain_digest(batch.head, decoded->body) != decoded->entry.digest) {
+          fault = Error{ErrorCode::kCorrupt,
+                        "the journal is damaged: entry " + std::to_string(sequence) + " does not continue the chain"};
+          return false;
+        }
+        batch.head = decoded->entry.digest;
+        body.append(row);
+        return true;
+      });
+  if (!visited) return visited.error();
+  if (fault) return *fault;
   batch.token = state_.node.text() + ":" + state_.epoch.text() + ":" + std::to_string(first) + "-" +
-                std::to_string(last) + ":" + digest_of({*body}).hex().substr(0, 16);
+                std::to_string(last) + ":" + digest_of({body}).hex().substr(0, 16);
   return batch;
 }
 

@@ -23,13 +23,16 @@
 
 namespace nodemeter {
 
-inline constexpr std::uint32_t kStoreFormat = 1;
+// 1: without manifests and the sum over marks and state rows. Taken over on opening.
+inline constexpr std::uint32_t kStoreFormat = 2;
 
 struct JournalOptions {
   NodeId node;
   std::string location = "local";
   // Marks the store for good: agent, upload and import refuse it unless they are simulated too.
   bool simulated = false;
+  // Signs the manifests. Nothing: they are made without a signature.
+  std::optional<SigningKey> key;
 };
 
 // A change of one state row: nothing deletes it.
@@ -42,6 +45,9 @@ struct StateWrite {
 struct JournalCommit {
   std::vector<Entry> entries;  // node, epoch, sequence, reported_at, location and digest are filled in by the journal.
   std::vector<StateWrite> state;
+  // Hours since 1970. If set, the commit ends with a manifest over everything since the previous one, which says that
+  // the hours below are closed.
+  std::optional<std::int64_t> closed_until;
 };
 
 // A run of entries whose boundaries are committed: every resend, after any crash, is the same bytes under the same
@@ -77,21 +83,28 @@ struct JournalState {
   Sequence resend_from = 0;  // The receiver wants everything from here again, once `frozen` is through; 0: nothing.
   Epoch previous_epoch;      // Zero in the first epoch of a store.
   Sequence previous_last_sequence = 0;
+  std::string public_key;         // In force; empty: no manifest was ever signed.
+  Sequence manifested = 0;        // Everything up to here is covered by a manifest.
+  std::int64_t closed_until = 0;  // Hours since 1970, as the last manifest says; 0: there is none.
 };
 
 class Journal {
  public:
   // Opens or creates the journal in `kv`, which must outlive it. `random` gives the epoch of a new store. A store that
-  // is marked as a backup gets a new epoch: its first entry should name state().previous_epoch and where that ended.
+  // is marked as a backup gets a new epoch: its first entry should name state().previous_epoch and where that ended. A
+  // key other than the one in force becomes an entry of the next commit, one without the old key's signature.
   //   kUnsupported  written by a newer format: the message names both and says what to do.
   //   kInvalidInput the store belongs to another node, or is simulated while this run is not (or the other way round).
-  //   kCorrupt      the marks contradict each other or the last entry.
+  //   kCorrupt      the marks contradict each other or the last entry, or a mark or state row was changed.
   static Result<std::unique_ptr<Journal>> open(KeyValue& kv, const JournalOptions& options, Random& random);
 
   // Assigns sequence numbers, reported times and digests, and commits entries and state together. On success the
   // entries in `commit` carry what they were given. On an error nothing is there (kUnavailable: unknown; reopen).
   // `now` is the node's UTC; reported times never fall even if it does.
   Status commit(JournalCommit& commit, UtcTime now);
+
+  // Puts `next` in the place of the signing key, by an entry that the present key signs. The caller keeps the key file.
+  Status rotate_key(const SigningKey& next, UtcTime now);
 
   [[nodiscard]] const JournalState& state() const { return state_; }
 
@@ -129,18 +142,23 @@ class Journal {
 
   // Deletes the oldest entries, at most `entries_max` of them in one commit: those of earlier epochs, then those of
   // this one, while their reported time is before `reported_before` and their sequence is below `keep_from` (of this
-  // epoch; the caller knows whether unacknowledged entries are still to be sent). Frozen entries stay. Returns how many
+  // epoch; the caller knows whether unacknowledged entries are still to be sent). Frozen entries stay, and those that
+  // no manifest covers yet. Returns how many
   // went; fewer than `entries_max` means that there are no more. The chain is still verifiable from the first that is
   // kept.
   Result<std::uint64_t> prune(UtcTime reported_before, Sequence keep_from, std::uint64_t entries_max = 5'000);
 
  private:
-  Journal(KeyValue& kv, JournalState state) : kv_(kv), state_(std::move(state)) {}
+  class Appender;
+  Journal(KeyValue& kv, JournalState state, const JournalOptions& options)
+      : kv_(kv), state_(std::move(state)), key_(options.key) {}
+  Status add_manifests(Appender& appender, std::int64_t closed_until) const;
   // Commits the delivery marks of `next` and `more`, then takes over `next`.
   Status commit_delivery(const JournalState& next, std::vector<Write> more = {});
   Result<FrozenBatch> cut(Sequence first, Sequence last) const;
   KeyValue& kv_;
   JournalState state_;
+  std::optional<SigningKey> key_;
 };
 
 }  // namespace nodemeter

@@ -1,6 +1,8 @@
 #include "store/journal_format.h"
 
+#include <array>
 #include <limits>
+#include <map>
 
 #include "platform/bytes.h"
 #include "store/entry_codec.h"
@@ -111,7 +113,7 @@ Status check_last_entry(const Snapshot& snapshot, const JournalState& state) {
   return Done{};
 }
 
-Status check_format(std::string_view bytes) {
+Result<std::uint32_t> read_format(std::string_view bytes) {
   ByteReader in(bytes);
   const std::uint32_t format = in.u32();
   if (!in.at_end() || format == 0) return corrupt("the mark 'format' is unreadable");
@@ -120,6 +122,20 @@ Status check_format(std::string_view bytes) {
                                               ", this program knows up to " + std::to_string(kStoreFormat) +
                                               ": use the newer nodemeter that wrote it, or another state directory"};
   }
+  return format;
+}
+
+Status read_manifest_marks(const Snapshot& snapshot, JournalState& state) {
+  Result<std::optional<std::string>> key = snapshot.get(Table::kMeta, kKeyKey);
+  if (!key) return key.error();
+  state.public_key = std::move(*key).value_or("");
+  const Result<std::string> bytes = required(snapshot, kManifestKey);
+  if (!bytes) return bytes.error();
+  ByteReader in(*bytes);
+  state.manifested = in.u64();
+  state.closed_until = in.i64();
+  if (!in.at_end()) return corrupt("the mark 'manifest' is unreadable");
+  if (state.manifested > state.last_sequence) return corrupt("a manifest covers more than was ever written");
   return Done{};
 }
 
@@ -209,6 +225,99 @@ std::string encode_delivery(const JournalState& state) {
   return out.take();
 }
 
+std::string encode_manifest_mark(const JournalState& state) {
+  ByteWriter out;
+  out.u64(state.manifested);
+  out.i64(state.closed_until);
+  return out.take();
+}
+
+// --- The sum --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// Digests of rows, added up as four numbers modulo 2^64: the order of rows does not matter, and a row can be taken out
+// again. It finds what happened by accident; against intent there are the manifests.
+class RowSum {
+ public:
+  RowSum() = default;
+  explicit RowSum(std::string_view bytes) {
+    ByteReader in(bytes);
+    for (std::uint64_t& word : words_) word = in.u64();
+  }
+  void add(Table table, std::string_view key, std::string_view value) { change(table, key, value, 1); }
+  void remove(Table table, std::string_view key, std::string_view value) { change(table, key, value, ~0ull); }
+  [[nodiscard]] std::string bytes() const {
+    ByteWriter out;
+    for (const std::uint64_t word : words_) out.u64(word);
+    return out.take();
+  }
+
+ private:
+  void change(Table table, std::string_view key, std::string_view value, std::uint64_t times) {
+    ByteWriter head;
+    head.u32(static_cast<std::uint32_t>(table));
+    head.text(key);
+    const Digest digest = digest_of({head.take(), value});
+    ByteReader in(digest.view());
+    for (std::uint64_t& word : words_) word += times * in.u64();
+  }
+  std::array<std::uint64_t, 4> words_{};
+};
+
+Result<std::string> sum_of(const Snapshot& snapshot) {
+  RowSum sum;
+  for (const Table table : {Table::kMeta, Table::kState}) {
+    const Status scanned = snapshot.scan(table, {}, [&](std::string_view key, std::string_view value) {
+      if (table != Table::kMeta || key != kSumKey) sum.add(table, key, value);
+      return true;
+    });
+    if (!scanned) return scanned.error();
+  }
+  return sum.bytes();
+}
+
+}  // namespace
+
+Status seal(const Snapshot& snapshot, std::vector<Write>& writes) {
+  Result<std::optional<std::string>> before = snapshot.get(Table::kMeta, kSumKey);
+  if (!before) return before.error();
+  if (!before->has_value()) {
+    Result<std::string> whole = sum_of(snapshot);
+    if (!whole) return whole.error();
+    *before = std::move(*whole);
+  }
+  RowSum sum(**before);
+  std::map<std::pair<Table, std::string_view>, std::optional<std::string_view>> written;  // Earlier in this commit.
+  for (const Write& write : writes) {
+    if (write.table == Table::kEntries) continue;
+    const auto [earlier, first] = written.try_emplace({write.table, write.key});
+    if (first) {
+      const Result<std::optional<std::string>> old = snapshot.get(write.table, write.key);
+      if (!old) return old.error();
+      if (old->has_value()) sum.remove(write.table, write.key, **old);
+    } else if (earlier->second) {
+      sum.remove(write.table, write.key, *earlier->second);
+    }
+    if (write.value) sum.add(write.table, write.key, *write.value);
+    earlier->second = write.value;
+  }
+  writes.push_back(Write{Table::kMeta, std::string(kSumKey), sum.bytes()});
+  return Done{};
+}
+
+Status check_sum(const Snapshot& snapshot) {
+  const Result<std::optional<std::string>> format = snapshot.get(Table::kMeta, kFormatKey);
+  if (!format) return format.error();
+  if (!format->has_value() || **format == encode_format(1)) return Done{};
+  const Result<std::string> written = required(snapshot, kSumKey);
+  if (!written) return written.error();
+  const Result<std::string> found = sum_of(snapshot);
+  if (!found) return found.error();
+  if (*found != *written) return corrupt("a mark or a state row is not the one that was written");
+  return Done{};
+}
+
 Result<std::optional<Stored>> read_marks(const Snapshot& snapshot) {
   const Result<std::optional<std::string>> format = snapshot.get(Table::kMeta, kFormatKey);
   if (!format) return format.error();
@@ -216,9 +325,11 @@ Result<std::optional<Stored>> read_marks(const Snapshot& snapshot) {
     if (Status empty = require_empty(snapshot); !empty) return empty.error();
     return std::optional<Stored>{};
   }
-  if (Status known = check_format(**format); !known) return known.error();
+  const Result<std::uint32_t> known = read_format(**format);
+  if (!known) return known.error();
 
   Stored stored;
+  stored.format = *known;
   JournalState& state = stored.state;
   const Result<std::string> node = required(snapshot, kNodeKey);
   if (!node) return node.error();
@@ -247,6 +358,9 @@ Result<std::optional<Stored>> read_marks(const Snapshot& snapshot) {
     state.previous_last_sequence = previous.last_sequence;
   }
   if (Status s = read_delivery(snapshot, state); !s) return s.error();
+  if (stored.format > 1) {
+    if (Status s = read_manifest_marks(snapshot, state); !s) return s.error();
+  }
   if (Status s = check_last_entry(snapshot, state); !s) return s.error();
   const Result<std::vector<ParkedEntry>> parked = read_parked(snapshot);
   if (!parked) return parked.error();

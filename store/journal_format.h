@@ -18,6 +18,9 @@ inline constexpr std::string_view kSimulatedKey = "simulated";
 inline constexpr std::string_view kBackupKey = "backup";
 inline constexpr std::string_view kHeadKey = "head";
 inline constexpr std::string_view kDeliveryKey = "delivery";
+inline constexpr std::string_view kKeyKey = "key";
+inline constexpr std::string_view kManifestKey = "manifest";
+inline constexpr std::string_view kSumKey = "sum";
 inline constexpr std::string_view kEpochPrefix = "epoch/";
 inline constexpr std::string_view kParkedPrefix = "parked/";
 
@@ -46,11 +49,20 @@ Result<EpochRow> decode_epoch_row(std::string_view bytes);
 std::string encode_format(std::uint32_t format);
 std::string encode_head(const JournalState& state);
 std::string encode_delivery(const JournalState& state);
+std::string encode_manifest_mark(const JournalState& state);
+
+// Adds the new sum over all rows of kMeta and kState to `writes`, which are the whole commit. Every commit to a journal
+// goes through here: so a changed bit in a mark or state row, or a page that an older one took the place of, shows.
+Status seal(const Snapshot& snapshot, std::vector<Write>& writes);
+
+// kCorrupt: the rows are not those that the sum was written with. A store of format 1 has no sum.
+Status check_sum(const Snapshot& snapshot);
 
 struct Stored {
   JournalState state;
   std::vector<EpochRow> epochs;  // By ordinal, from 1; the last one is the newest.
   bool backup = false;
+  std::uint32_t format = kStoreFormat;
 };
 
 // The marks of a journal, checked against each other and against the last entry. An empty optional: nothing was ever

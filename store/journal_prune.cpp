@@ -57,6 +57,7 @@ Result<Pruned> select(const Snapshot& snapshot, std::vector<EpochRow> epochs, Ut
 
 Result<std::uint64_t> Journal::prune(UtcTime reported_before, Sequence keep_from, std::uint64_t entries_max) {
   if (state_.frozen) keep_from = std::min(keep_from, state_.frozen->first);
+  if (state_.manifested > 0) keep_from = std::min(keep_from, state_.manifested + 1);
   Result<Pruned> pruned = Pruned{};
   std::vector<ParkedEntry> parked;
   {

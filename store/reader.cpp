@@ -17,8 +17,6 @@ using namespace journal_format;
 constexpr std::size_t kChunkRows = 512;
 constexpr std::size_t kChunkBytes = 1u << 20;
 
-constexpr std::size_t kFaultsMax = 500;
-
 struct Chunk {
   EpochRow epoch;  // As of the chunk's snapshot: pruning may go on between two.
   std::vector<std::pair<Sequence, std::string>> rows;
@@ -27,27 +25,6 @@ struct Chunk {
 Error corrupt_entry(Sequence sequence, const std::string& what) {
   return Error{ErrorCode::kCorrupt, "entry " + std::to_string(sequence) + ": " + what};
 }
-
-class Faults {
- public:
-  explicit Faults(std::vector<std::string>& faults) : faults_(faults) {}
-  Faults(const Faults&) = delete;
-  Faults& operator=(const Faults&) = delete;
-  ~Faults() {
-    if (more_ > 0) faults_.push_back("and " + std::to_string(more_) + " more");
-  }
-  void add(Sequence sequence, const std::string& what) {
-    if (faults_.size() < kFaultsMax) {
-      faults_.push_back("entry " + std::to_string(sequence) + ": " + what);
-    } else {
-      ++more_;
-    }
-  }
-
- private:
-  std::vector<std::string>& faults_;
-  std::uint64_t more_ = 0;
-};
 
 class KvReader final : public Reader {
  public:
@@ -75,12 +52,17 @@ class KvReader final : public Reader {
   Status for_each(Sequence from, const std::function<bool(const Entry&, std::string_view)>& visit,
                   bool all_epochs) const override;
   Result<Sequence> first_reported_at(UtcTime t) const override;
-  Result<ChainCheck> verify(const std::function<void(std::uint64_t)>& progress) const override;
+  Result<ChainCheck> verify(const std::function<void(std::uint64_t)>& progress, const std::string& key) const override;
   KeyValue::Usage usage() const override { return kv_.usage(); }
 
- private:
-  struct Verification;
+  // The marks and state rows are those that were written.
+  Status check_rows() const {
+    const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+    if (!snapshot) return snapshot.error();
+    return check_sum(**snapshot);
+  }
 
+ private:
   Result<Stored> marks() const {
     const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
     if (!snapshot) return snapshot.error();
@@ -90,7 +72,8 @@ class KvReader final : public Reader {
     return std::move(**stored);
   }
   Result<Chunk> read_chunk(std::uint32_t ordinal, Sequence from, Sequence last) const;
-  Status verify_epoch(std::uint32_t ordinal, Sequence last, const Digest& head, Verification& verification) const;
+  Status verify_epoch(std::uint32_t ordinal, Sequence last, const Digest& head, ChainChecker& checker,
+                      const std::function<void(std::uint64_t)>& progress) const;
 
   std::unique_ptr<KeyValue> owned_;
   const KeyValue& kv_;
@@ -172,84 +155,36 @@ Result<Sequence> KvReader::first_reported_at(UtcTime t) const {
   return low;
 }
 
-struct KvReader::Verification {
-  Verification(ChainCheck& check, const std::function<void(std::uint64_t)>& on_progress)
-      : result(check), faults(check.faults), progress(on_progress) {}
-
-  // Looks at one row. `expected` and `previous` move on; an unknown `previous` is a fault that was reported already.
-  void take(const Epoch& epoch, Sequence sequence, std::string_view row) {
-    if (sequence > expected) {
-      faults.add(expected,
-                 expected + 1 == sequence ? "missing" : "missing, and all up to " + std::to_string(sequence - 1));
-      previous.reset();
-    }
-    expected = sequence + 1;
-    ++result.entries;
-    result.bytes += row.size();
-    const Result<DecodedEntry> decoded = decode_entry(row);
-    if (!decoded || decoded->row.size() != row.size()) {
-      faults.add(sequence, decoded ? "bytes after its end" : decoded.error().message);
-      previous.reset();
-      return;
-    }
-    const Entry& entry = decoded->entry;
-    if (entry.sequence != sequence) faults.add(sequence, "stored under a number that is not its own");
-    if (entry.epoch != epoch) faults.add(sequence, "of another epoch");
-    if (entry.reported_at < reported) faults.add(sequence, "reported earlier than the entry before it");
-    reported = entry.reported_at;
-    if (previous && chain_digest(*previous, decoded->body) != entry.digest) {
-      faults.add(sequence, "its digest does not match: it or the entry before it was changed");
-    }
-    previous = entry.digest;
-  }
-
-  ChainCheck& result;
-  Faults faults;
-  const std::function<void(std::uint64_t)>& progress;
-  Sequence expected = 0;
-  std::optional<Digest> previous;
-  UtcTime reported{};
-};
-
-Status KvReader::verify_epoch(std::uint32_t ordinal, Sequence last, const Digest& head, Verification& v) const {
-  for (bool first = true;; first = false) {
-    const Result<Chunk> chunk = read_chunk(ordinal, v.expected, last);
+Status KvReader::verify_epoch(std::uint32_t ordinal, Sequence last, const Digest& head, ChainChecker& checker,
+                              const std::function<void(std::uint64_t)>& progress) const {
+  for (;;) {
+    const Result<Chunk> chunk = read_chunk(ordinal, checker.expected(), last);
     if (!chunk) return chunk.error();
-    if (chunk->epoch.oldest_kept > v.expected) {  // Pruned while we looked: that is no hole.
-      v.expected = chunk->epoch.oldest_kept;
-      v.previous = chunk->epoch.before_oldest;
-    }
-    if (first) v.result.first = v.expected;
     if (chunk->rows.empty()) break;
-    for (const auto& [sequence, row] : chunk->rows) v.take(chunk->epoch.epoch, sequence, row);
-    if (v.progress) v.progress(v.result.entries);
+    // Pruned while we looked: that is no hole.
+    if (chunk->epoch.oldest_kept > checker.expected()) {
+      checker.skip_to(chunk->epoch.oldest_kept, chunk->epoch.before_oldest);
+    }
+    for (const auto& [sequence, row] : chunk->rows) checker.take(sequence, row);
+    if (progress) progress(checker.so_far().entries);
   }
-  if (v.expected <= last) v.faults.add(v.expected, "missing, and all up to the head, " + std::to_string(last));
-  if (v.expected == last + 1 && v.previous && *v.previous != head) {
-    v.faults.add(last, "its digest is not the one that the head was written with");
-  }
-  v.result.last = last;
-  v.result.head = head;
+  checker.end(last, head);
   return Done{};
 }
 
-Result<ChainCheck> KvReader::verify(const std::function<void(std::uint64_t)>& progress) const {
+Result<ChainCheck> KvReader::verify(const std::function<void(std::uint64_t)>& progress, const std::string& key) const {
   const Result<Stored> stored = marks();
   if (!stored) return stored.error();
-  ChainCheck check;
-  {
-    Verification verification(check, progress);
-    for (std::uint32_t ordinal = 1; ordinal <= stored->state.epoch_ordinal; ++ordinal) {
-      const EpochRow& epoch = stored->epochs[ordinal - 1];
-      const bool newest = ordinal == stored->state.epoch_ordinal;
-      verification.expected = epoch.oldest_kept;
-      verification.previous = epoch.before_oldest;
-      const Status verified = verify_epoch(ordinal, newest ? stored->state.last_sequence : epoch.last_sequence,
-                                           newest ? stored->state.head : epoch.head, verification);
-      if (!verified) return verified.error();
-    }
+  ChainChecker checker(key);
+  for (std::uint32_t ordinal = 1; ordinal <= stored->state.epoch_ordinal; ++ordinal) {
+    const EpochRow& epoch = stored->epochs[ordinal - 1];
+    const bool newest = ordinal == stored->state.epoch_ordinal;
+    checker.begin(epoch.epoch, epoch.oldest_kept, epoch.before_oldest);
+    const Status verified = verify_epoch(ordinal, newest ? stored->state.last_sequence : epoch.last_sequence,
+                                         newest ? stored->state.head : epoch.head, checker, progress);
+    if (!verified) return verified.error();
   }
-  return check;
+  return checker.finish();
 }
 
 }  // namespace
@@ -267,6 +202,7 @@ Result<std::unique_ptr<Reader>> Reader::open(const std::filesystem::path& state_
   if (!kv) return kv.error();
   auto reader = std::make_unique<KvReader>(std::move(*kv));
   if (const Result<JournalState> state = reader->state(); !state) return state.error();
+  if (Status whole = reader->check_rows(); !whole) return whole.error();
   return std::unique_ptr<Reader>(std::move(reader));
 }
 
@@ -275,7 +211,13 @@ Status backup_store(const std::filesystem::path& state_directory, const std::fil
   LmdbOptions options;
   Result<std::unique_ptr<KeyValue>> copy = open_lmdb(journal_directory(target), options);
   if (!copy) return copy.error();
-  return (*copy)->commit({Write{Table::kMeta, std::string(kBackupKey), "1"}});
+  std::vector<Write> writes{Write{Table::kMeta, std::string(kBackupKey), "1"}};
+  {
+    const Result<std::unique_ptr<Snapshot>> snapshot = (*copy)->snapshot();
+    if (!snapshot) return snapshot.error();
+    if (Status sealed = seal(**snapshot, writes); !sealed) return sealed;
+  }
+  return (*copy)->commit(writes);
 }
 
 }  // namespace nodemeter

@@ -11,20 +11,11 @@
 #include <string>
 
 #include "platform/result.h"
+#include "store/chain_check.h"
 #include "store/entry.h"
 #include "store/journal.h"
 
 namespace nodemeter {
-
-struct ChainCheck {
-  std::uint64_t entries = 0;  // Of all epochs.
-  std::uint64_t bytes = 0;
-  Sequence first = 0;  // Of the newest epoch, as are `last` and `head`.
-  Sequence last = 0;
-  Digest head;
-  // Each names the epoch's entry and what is wrong; after some hundred the last one counts the rest. Empty: it holds.
-  std::vector<std::string> faults;
-};
 
 class Reader {
  public:
@@ -50,8 +41,10 @@ class Reader {
   // The sequence number of the first entry whose reported time is at or after `t` (last + 1 if none is).
   virtual Result<Sequence> first_reported_at(UtcTime t) const = 0;
 
-  // Recomputes the chain over everything that is kept. `progress` is called now and then with entries done.
-  virtual Result<ChainCheck> verify(const std::function<void(std::uint64_t)>& progress) const = 0;
+  // Recomputes the chain over everything that is kept, and checks every manifest. `progress` is called now and then
+  // with entries done. `key`: the node's public key as it is known elsewhere; "" takes the store's own word for it.
+  virtual Result<ChainCheck> verify(const std::function<void(std::uint64_t)>& progress,
+                                    const std::string& key = {}) const = 0;
 
   virtual KeyValue::Usage usage() const = 0;
 };

@@ -315,9 +315,9 @@ TEST_CASE("a store of another node, of a simulation, or of a newer program is re
   other.simulated = true;
   CHECK(f.open_error(other) == ErrorCode::kInvalidInput);
   CHECK(f.message.find("real metering") != std::string::npos);
-  f.disk.damage(Table::kMeta, "format", journal_format::encode_format(2));
+  f.disk.damage(Table::kMeta, "format", journal_format::encode_format(3));
   CHECK(f.open_error(f.options) == ErrorCode::kUnsupported);
-  CHECK(f.message.find("format 2, this program knows up to 1") != std::string::npos);
+  CHECK(f.message.find("format 3, this program knows up to 2") != std::string::npos);
 
   MemoryDisk simulated;
   MemoryKv kv(simulated);
@@ -359,7 +359,9 @@ TEST_CASE("a backup that is written to goes on under an epoch of its own, and bo
   require_ok(f.append(3));
   f.freeze();
   const JournalState before = f.journal->state();
-  f.disk.damage(Table::kMeta, "backup", "1");
+  std::vector<Write> mark{{Table::kMeta, "backup", "1"}};
+  require_ok(journal_format::seal(*taken(f.kv->snapshot()), mark));
+  require_ok(f.kv->commit(mark));
   f.reopen();
   const JournalState& after = f.journal->state();
   CHECK(after.epoch != before.epoch);
