@@ -32,7 +32,7 @@ struct JournalOptions {
   // Marks the store for good: agent, upload and import refuse it unless they are simulated too.
   bool simulated = false;
   // Signs the manifests. Nothing: they are made without a signature.
-  std::optional<SigningKey> key;
+  std::optional<SigningKey> key{};
 };
 
 // A change of one state row: nothing deletes it.

@@ -175,7 +175,7 @@ int journal_unpark(const CommonOptions& common, const Console& console) {
   Result<Opened> opened = open_configured(common);
   if (!opened) return say(console, opened.error());
   if (opened->state.parked == 0) return report_unparked(0, common, console);  // Nothing is opened for writing.
-  const JournalOptions journal_options{opened->state.node, opened->state.location, opened->state.simulated, {}};
+  const JournalOptions journal_options{opened->state.node, opened->state.location, opened->state.simulated};
   // A store is written by one process only; an LMDB environment is open at most once in a process.
   opened->reader.reset();
   const std::filesystem::path& state = opened->options.state_path;
