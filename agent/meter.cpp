@@ -24,6 +24,29 @@ std::string_view event_word(VmEventKind kind) {
   return "unknown";
 }
 
+// The source could not tell which process the device belongs to.
+bool run_unknown(const DeviceReading& device) { return device.run == 0; }
+
+bool same_process(const VmState& vm, const VmReading& reading) {
+  return std::any_of(vm.tracks.begin(), vm.tracks.end(), [&](const DeviceTrack& track) {
+    return std::any_of(reading.devices.begin(), reading.devices.end(), [&](const DeviceReading& device) {
+      return device.kind == track.kind && device.id == track.id && device.run == track.run;
+    });
+  });
+}
+
+// What an event tells about levels; what it leaves open stays.
+Levels told(const Levels& before, Levels event) {
+  if (!event.disk_mib) event.disk_mib = before.disk_mib;
+  return event;
+}
+
+// Whether less would be allocated or used from the event on.
+bool lowers(const Levels& levels, const VmEvent& event) {
+  if (event.kind == VmEventKind::kDeparted || event.kind == VmEventKind::kStopped) return true;
+  return event.levels && smaller(levels, told(levels, *event.levels)) != levels;
+}
+
 }  // namespace
 
 Meter::Meter(const MeterOptions& options, Recall recall) : options_(options), recall_(std::move(recall)) {}
@@ -36,13 +59,14 @@ void Meter::restore(NodeState node, std::vector<VmState> vms) {
     const VmId id = vm.vm;
     vms_.emplace(id, std::move(vm));
   }
+  former_.clear();
   gap_cause_ = "agent down";
 }
 
 void Meter::begin_empty(const BootId& boot, MonotonicTime monotonic, UtcTime utc_now) {
   node_.started = true;
   node_.boot = boot;
-  node_.last_sample = node_.last_complete = monotonic;
+  node_.last_sample = node_.last_complete = unbroken_since_ = monotonic;
   node_.offset_ms = ms(utc_now) - monotonic.time_since_epoch().count();
   node_.last_utc = utc_now;
   node_.closed_until = hour_of(ms(utc_now));
@@ -84,13 +108,14 @@ void Meter::begin_interval(const Sample& sample) {
   interval_ = Interval{};
   interval_.sample = &sample;
   interval_.first = !node_.started;
+  if (interval_.first) interval_.previous_complete = kNeverComplete;
   interval_.rebooted = node_.started && node_.boot != sample.boot;
   interval_.offset_ms = ms(sample.wall) - sample.taken_at.time_since_epoch().count();
   const bool same_boot = node_.started && !interval_.rebooted;
+  if (same_boot) interval_.previous_complete = node_.last_complete;
   NM_ASSERT(!same_boot || sample.taken_at >= node_.last_sample);
   if (same_boot) {
     interval_.previous = node_.last_sample;
-    interval_.previous_complete = node_.last_complete;
   } else {
     node_.offset_ms = interval_.offset_ms;  // Instants of this boot have no other label.
   }
@@ -132,7 +157,8 @@ VmState& Meter::enter(const VmId& vm) {
   VmState& fresh = vms_[vm];
   fresh.vm = vm;
   fresh.boot = interval_.sample->boot;
-  if (!interval_.first) {
+  forgotten_.erase(vm);
+  if (!interval_.first && interval_.previous_complete != kNeverComplete) {
     // The node was seen without it: whatever it runs began after that.
     fresh.seen = fresh.no_run_at.emplace(interval_.previous_complete);
     fresh.seen_utc = label(fresh.seen);
@@ -146,6 +172,7 @@ Meter::Interval::Touched& Meter::touch(const VmState& vm) {
   if (fresh) {
     entry->second.seen = vm.seen;
     entry->second.boot = vm.boot;
+    entry->second.known = vm.present || vm.no_run_at;
   }
   return entry->second;
 }
@@ -153,7 +180,7 @@ Meter::Interval::Touched& Meter::touch(const VmState& vm) {
 bool Meter::unwatched(const VmState& vm) {
   const Interval::Touched& touched = touch(vm);
   if (touched.settled) return false;
-  return !interval_.watched || vm.boot != interval_.sample->boot || vm.seen < interval_.previous;
+  return !interval_.watched || vm.boot != interval_.sample->boot || vm.seen < unbroken_since_;
 }
 
 void Meter::seen_until(VmState& vm, MonotonicTime to) {
@@ -164,29 +191,40 @@ void Meter::seen_until(VmState& vm, MonotonicTime to) {
 }
 
 void Meter::apply(const VmEvent& event) {
-  const MonotonicTime at = std::clamp(event.at, interval_.previous, interval_.sample->taken_at);
   VmState& vm = enter(event.vm);
   touch(vm);
+  // What is accounted for stays: an event from before takes effect where the account stands.
+  const bool same_boot = vm.boot == interval_.sample->boot;
+  const MonotonicTime at = std::clamp(event.at, same_boot ? vm.seen : MonotonicTime{}, interval_.sample->taken_at);
+  const bool too_late = vm.present && same_boot && event.at < vm.seen && lowers(vm.levels, event);
   const bool starts = event.kind == VmEventKind::kStarted || event.kind == VmEventKind::kResumed;
   Levels just_before = vm.levels;
   if (event.kind == VmEventKind::kStarted) just_before.power = Power::kOff;
-  if (event.levels && event.kind == VmEventKind::kResized) just_before = smaller(vm.levels, *event.levels);
+  if (event.levels && event.kind == VmEventKind::kResized)
+    just_before = smaller(vm.levels, told(vm.levels, *event.levels));
   if (vm.present) advance(vm, at, just_before);
-  const MonotonicTime effective = vm.present || vm.boot != interval_.sample->boot ? at : std::max(at, vm.seen);
+  const std::string_view word = event_word(event.kind);
+  if (too_late) {
+    mark(vm, at, status_bit::kLoweringEventLate);
+    record_event(&vm, word, event.how, label(event.at), status_bit::kLoweringEventLate,
+                 ",\"effective\":" + json_quote(iso_time(label(at))));
+  }
 
   if (event.owner) vm.owner = std::make_shared<const Owner>(*event.owner);
   if (!event.name.empty()) vm.name = display_text(event.name, kNameMax);
   if (event.kind == VmEventKind::kDeparted) {
-    if (vm.present) depart(vm, effective, event.how);
+    if (vm.present) depart(vm, at, event.how);
     if (event.how != "migrated") vm.left_behind = false;
     touch(vm).departed = true;
     return;
   }
   if (event.kind == VmEventKind::kStopped) {
-    end_runs(vm, effective);
-    vm.no_run_at = effective;
+    end_runs(vm, at);
+    vm.tracks.clear();
+    former_.erase(vm.vm);
+    vm.no_run_at = at;
   }
-  if (event.levels) vm.levels = *event.levels;
+  if (event.levels) vm.levels = told(vm.levels, *event.levels);
   switch (event.kind) {
     case VmEventKind::kStarted:
     case VmEventKind::kResumed: vm.levels.power = Power::kRunning; break;
@@ -196,13 +234,26 @@ void Meter::apply(const VmEvent& event) {
   }
   const bool arrives = event.kind == VmEventKind::kArrived || (starts && !vm.present);
   if (arrives && !vm.present) {
-    vm.present = true;
-    vm.left_behind = false;
-    seen_until(vm, effective);
-    touch(vm).settled = true;
-    if (event.kind != VmEventKind::kArrived) record_event(&vm, "arrived", event.how, label(effective));
+    arrive(vm, at);
+    if (event.kind != VmEventKind::kArrived) record_event(&vm, "arrived", event.how, label(at));
   }
-  record_event(&vm, event_word(event.kind), event.how, label(effective));
+  if (!too_late) record_event(&vm, word, event.how, label(at));
+}
+
+// It is allocated here from `at` on.
+void Meter::arrive(VmState& vm, MonotonicTime at) {
+  if (vm.boot == interval_.sample->boot) {
+    // Its process may be the one that was here before: a migration that failed. Then its counters go on.
+    if (!vm.tracks.empty()) former_[vm.vm] = std::exchange(vm.tracks, {});
+    if (vm.no_run_at) vm.no_run_at = std::max(*vm.no_run_at, at);
+  } else {
+    vm.tracks.clear();
+    vm.no_run_at = std::max(vm.no_run_at.value_or(MonotonicTime{}), at);
+  }
+  vm.present = true;
+  vm.left_behind = false;
+  seen_until(vm, at);
+  touch(vm).settled = true;
 }
 
 void Meter::observe(const VmReading& reading) {
@@ -220,12 +271,16 @@ void Meter::observe(const VmReading& reading) {
   } else {
     const bool ran = vm.levels.power != Power::kOff;
     if (unwatched(vm)) {
-      bridge(vm, now, reading.levels, reading.process_began);
+      Levels proven = reading.levels;
+      // Nothing tells that it is the process from before: it may have been off in between.
+      if (!reading.process_began && !same_process(vm, reading)) proven.power = Power::kOff;
+      bridge(vm, now, proven, reading.process_began);
     } else {
       advance(vm, now, vm.levels);
     }
     if (ran && reading.levels.power == Power::kOff) {
       end_runs(vm, now);
+      vm.tracks.clear();
       record_event(&vm, "stopped", "found", label(now));
     }
     if (reading.levels.vcores != vm.levels.vcores) {
@@ -236,7 +291,9 @@ void Meter::observe(const VmReading& reading) {
   vm.levels = reading.levels;
   describe(vm, reading);
   count_devices(vm, reading);
-  vm.no_run_at.reset();
+  former_.erase(vm.vm);
+  const bool process_known = std::none_of(reading.devices.begin(), reading.devices.end(), run_unknown);
+  if (process_known) vm.no_run_at.reset();
   if (reading.levels.power == Power::kOff) vm.no_run_at = now;
 }
 
@@ -245,19 +302,19 @@ void Meter::found(VmState& vm, const VmReading& reading) {
   const MonotonicTime now = interval_.sample->taken_at;
   MonotonicTime since = now;
   const bool elsewhere = vm.boot != interval_.sample->boot;
-  if (!interval_.first && reading.process_began) {
+  if (touch(vm).known && reading.process_began) {
     // Counted from the start of its process, if that is proven to lie after it was known not to be here.
     const MonotonicTime known_absent = elsewhere ? MonotonicTime{} : vm.seen;
-    if (*reading.process_began >= known_absent) since = std::min(*reading.process_began, now);
+    if (*reading.process_began >= known_absent) {
+      since = std::min(*reading.process_began, now);
+    } else {
+      vm.no_run_at.reset();  // It ran before, somewhere or unseen: a baseline.
+    }
   }
-  vm.present = true;
-  vm.left_behind = false;
   vm.levels = reading.levels;
   vm.owner = std::make_shared<const Owner>(reading.owner);
   vm.name = display_text(reading.name, kNameMax);
-  if (elsewhere) vm.no_run_at = MonotonicTime{};
-  seen_until(vm, since);
-  touch(vm).settled = true;
+  arrive(vm, since);
   record_event(&vm, "arrived", "found", label(since));
   if (since < now) touch(vm).estimated = true;
   if (since < now) cover(vm, {label(since), label(now)}, vm.levels, status_bit::kEstimated);
@@ -285,8 +342,8 @@ void Meter::settle_unlisted(VmState& vm) {
   if (interval_.watched && vm.boot == interval_.sample->boot && vm.seen >= interval_.previous) return;
   touch(vm);
   const UtcTime last_proof = vm.boot == interval_.sample->boot ? label(vm.seen) : vm.seen_utc;
+  if (vm.levels.power != Power::kOff) mark(vm, last_proof, status_bit::kUsageLost);
   vm.present = false;
-  end_runs(vm, vm.seen);
   vm.no_run_at = vm.boot == interval_.sample->boot ? vm.seen : MonotonicTime{};
   record_event(&vm, "departed", "found missing", last_proof);
 }
@@ -297,7 +354,8 @@ void Meter::end_interval() {
   node_.started = true;
   node_.boot = sample.boot;
   node_.last_sample = sample.taken_at;
-  if (sample.inventory == Inventory::kComplete) node_.last_complete = sample.taken_at;
+  node_.last_complete = sample.inventory == Inventory::kComplete ? sample.taken_at : interval_.previous_complete;
+  if (!interval_.watched) unbroken_since_ = sample.taken_at;
   node_.last_utc = label(sample.taken_at);
   if (node_.synchronised != sample.clock_synchronised) {
     node_.synchronised = sample.clock_synchronised;
@@ -320,12 +378,11 @@ void Meter::follow_clock() {
     if (vm.boot == interval_.sample->boot) vm.seen_utc = label(vm.seen);
   }
   if (std::abs(moved) <= kClockStepMin.count()) return;
-  record_event(nullptr, "clock-stepped", moved > 0 ? "forwards" : "backwards", after,
+  record_event(nullptr, "clock-stepped", moved > 0 ? "forwards" : "backwards", after, 0,
                ",\"by_ms\":" + std::to_string(moved) + ",\"from\":" + json_quote(iso_time(before)));
   for (auto& [id, vm] : vms_) {
     if (!vm.present) continue;
-    touch(vm);
-    open_hour(vm, hour_of(ms(before))).status |= status_bit::kClockStepped;
+    mark(vm, before, status_bit::kClockStepped);
     open_hour(vm, hour_of(ms(after))).status |= status_bit::kClockStepped;
   }
 }

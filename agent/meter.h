@@ -40,11 +40,20 @@ inline constexpr Milliseconds kClockRounding{1};
 // A 32-bit counter that falls has wrapped only if that means fewer operations per second than this; otherwise it fell.
 inline constexpr std::uint64_t kWrapOperationsPerSecondMax = 5'000'000;
 
+// A counter that falls by at most this, to more than half of what it was, was read a little early, not reset: its
+// baseline stays, so that what it regains is not billed twice. Larger: a reset is billed less after it.
+inline constexpr std::uint64_t kSmallFallMax = 1'000'000;
+
+// NodeState::last_complete of a store that has not seen a complete list of VMs yet.
+inline constexpr MonotonicTime kNeverComplete{Milliseconds{-1}};
+
 // A display name or a reason is kept up to this many bytes.
 inline constexpr std::size_t kNameMax = 255;
 
 class Meter {
  public:
+  struct CounterMeter;  // Which counter of which device feeds which meter.
+
   // The stored state of a VM that is not in memory, if the store has one.
   using Recall = std::function<std::optional<VmState>(const VmId&)>;
 
@@ -83,11 +92,12 @@ class Meter {
     bool rebooted = false;              // The previous sample was taken in another boot.
     bool watched = false;               // Every event since the previous sample is known.
     MonotonicTime previous{};           // The previous sample, if in this boot.
-    MonotonicTime previous_complete{};  // The previous one that listed every VM, if in this boot.
+    MonotonicTime previous_complete{};  // The previous one that listed every VM, if in this boot; kNeverComplete.
     std::int64_t offset_ms = 0;         // UTC minus monotonic time, at this sample.
     struct Touched {
       MonotonicTime seen{};  // Of the VM, before this sample.
       BootId boot;
+      bool known = false;      // Its state before this sample was known: here, or not here.
       bool settled = false;    // A proof in this step: what follows is known again.
       bool estimated = false;  // Its time includes an unwatched stretch.
       bool departed = false;   // An event said so: a listing from just before says nothing.
@@ -110,6 +120,7 @@ class Meter {
 
   void begin_interval(const Sample& sample);
   void apply(const VmEvent& event);
+  void arrive(VmState& vm, MonotonicTime at);
   void observe(const VmReading& reading);
   void found(VmState& vm, const VmReading& reading);
   void describe(VmState& vm, const VmReading& reading);
@@ -129,26 +140,31 @@ class Meter {
   void end_runs(VmState& vm, MonotonicTime at);
 
   void count_devices(VmState& vm, const VmReading& reading);
-  void count_device(VmState& vm, const DeviceReading& reading);
-  DeviceTrack& begin_run(VmState& vm, const DeviceReading& reading);
+  void count_device(VmState& vm, const DeviceReading& device, bool process_known);
+  void count_counter(VmState& vm, const CounterMeter& rule, const DeviceReading& device,
+                     std::optional<CounterBase>& base);
+  DeviceTrack& begin_run(VmState& vm, const DeviceReading& device, bool process_known);
   void count_delta(VmState& vm, MeterIndex meter, std::uint64_t delta, MonotonicTime from, MonotonicTime to);
-  void mark(VmState& vm, MonotonicTime at, std::uint32_t status);
+  void mark(VmState& vm, MonotonicTime at, std::uint32_t status) { mark(vm, label(at), status); }
+  void mark(VmState& vm, UtcTime at, std::uint32_t status);
 
   OpenHour& open_hour(VmState& vm, std::int64_t hour);
   Entry usage_entry(VmState& vm, std::int64_t hour, const OpenHour& open, bool partial) const;
   void close_hours(VmState& vm, std::int64_t below, bool partial);
   void record_gap(const VmId& vm, const std::string& cause, UtcTime from, UtcTime to);
   void record_event(const VmState* vm, std::string_view what, const std::string& how, UtcTime at,
-                    const std::string& extra = {});
+                    std::uint32_t status = 0, const std::string& extra = {});
 
   const MeterOptions options_;
   const Recall recall_;
   NodeState node_;
   std::map<VmId, VmState> vms_;
+  std::map<VmId, std::vector<DeviceTrack>> former_;  // Of VMs that came back and were not read since.
   std::set<VmId> changed_;
   std::set<VmId> forgotten_;
   std::map<VmId, std::string> gone_rows_;
   bool node_changed_ = false;
+  MonotonicTime unbroken_since_{};        // Every event since then is known, if the last interval was watched.
   std::string gap_cause_ = "agent down";  // Of the time since the last sample; "" if it was watched.
   std::int64_t clock_moved_ms_ = 0;
   Interval interval_;

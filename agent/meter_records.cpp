@@ -89,10 +89,11 @@ void Meter::record_gap(const VmId& vm, const std::string& cause, UtcTime from, U
 }
 
 void Meter::record_event(const VmState* vm, std::string_view what, const std::string& how, UtcTime at,
-                         const std::string& extra) {
+                         std::uint32_t status, const std::string& extra) {
   Entry entry;
   entry.kind = EntryKind::kEvent;
   entry.usage_start = entry.usage_end = std::chrono::floor<std::chrono::seconds>(at);
+  entry.status = status;
   if (options_.simulated) entry.status |= status_bit::kSimulated;
   entry.detail = "{\"event\":" + json_quote(what) + ",\"how\":" + json_quote(display_text(how, kNameMax)) +
                  ",\"at\":" + json_quote(iso_time(at));
@@ -116,7 +117,6 @@ void Meter::forget_departed() {
       ++entry;
       continue;
     }
-    vm.tracks.clear();
     const bool used = std::any_of(vm.registers.begin(), vm.registers.end(), [](std::uint64_t r) { return r > 0; });
     if (used) gone_rows_[vm.vm] = encode_vm_state(vm);
     forgotten_.insert(vm.vm);

@@ -69,7 +69,11 @@ void Meter::bridge(VmState& vm, MonotonicTime to, const Levels& after, std::opti
 void Meter::bridge_boots(VmState& vm, UtcTime to, const Levels& low, std::optional<MonotonicTime> process_began) {
   const std::uint32_t status = status_bit::kEstimated | status_bit::kAcrossBoots;
   const UtcTime from = vm.seen_utc;
-  if (to <= from) return;  // The clock lost more than the node was down: nothing can be said of it.
+  if (to <= from) {
+    // The clock lost more than the node was down: nothing can be said of that time.
+    mark(vm, to, status);
+    return;
+  }
   const UtcTime known_on = process_began ? std::clamp(label(*process_began), from, to) : to;
   if (options_.count_stopped || vm.levels.power != Power::kOff) add_gap(vm, {from, known_on}, status);
   if (known_on < to) cover(vm, {known_on, to}, low, status);
@@ -119,21 +123,26 @@ void Meter::depart(VmState& vm, MonotonicTime at, const std::string& how) {
   end_runs(vm, at);
   vm.present = false;
   vm.left_behind = how == "migrated";
+  // A migration may fail, and then the same process goes on.
+  if (const auto former = former_.find(vm.vm); former != former_.end() && vm.tracks.empty()) {
+    vm.tracks = std::move(former->second);
+  }
+  former_.erase(vm.vm);
+  if (!vm.left_behind) vm.tracks.clear();
   vm.levels.power = Power::kOff;
   vm.no_run_at = at;
   record_event(&vm, "departed", how, label(at));
 }
 
-// The counters went with the process: what was used since their last reading is not known.
+// Nobody can read the counters any more: what was used since their last reading is not known.
 void Meter::end_runs(VmState& vm, MonotonicTime at) {
-  // A run that no sample ever saw is lost whole.
-  const bool read_to_the_end = std::any_of(vm.tracks.begin(), vm.tracks.end(), [&](const DeviceTrack& track) {
+  const auto unread = [&](const DeviceTrack& track) {
     return std::any_of(track.base.begin(), track.base.end(),
-                       [&](const std::optional<CounterBase>& base) { return base && base->read_at >= at; });
-  });
-  const bool unread = vm.levels.power != Power::kOff && !read_to_the_end;
-  if (unread && vm.present) mark(vm, at, status_bit::kUsageLost);
-  vm.tracks.clear();
+                       [&](const std::optional<CounterBase>& base) { return base && base->read_at < at; });
+  };
+  // A run that no sample ever saw is lost whole.
+  const bool lost = vm.tracks.empty() || std::any_of(vm.tracks.begin(), vm.tracks.end(), unread);
+  if (lost && vm.present && vm.levels.power != Power::kOff) mark(vm, at, status_bit::kUsageLost);
 }
 
 // --- Counters -------------------------------------------------------------------------------------------------------
@@ -144,7 +153,7 @@ void Meter::count_devices(VmState& vm, const VmReading& reading) {
   if (touched.boot == interval_.sample->boot && interval_.sample->taken_at > touched.seen) {
     vm.rates.span_ms = static_cast<std::uint64_t>((interval_.sample->taken_at - touched.seen).count());
   }
-  for (const DeviceReading& device : reading.devices) count_device(vm, device);
+  for (const DeviceReading& device : reading.devices) count_device(vm, device, reading.process_began.has_value());
   const auto unplugged = [&](const DeviceTrack& track) {
     return std::none_of(reading.devices.begin(), reading.devices.end(), [&](const DeviceReading& device) {
       return device.kind == track.kind && device.id == track.id;
@@ -157,16 +166,16 @@ void Meter::count_devices(VmState& vm, const VmReading& reading) {
   vm.tracks.erase(first_gone, vm.tracks.end());
 }
 
-namespace {
-
-struct CounterMeter {
+struct Meter::CounterMeter {
   DeviceKind kind;
   std::size_t counter;
   MeterIndex meter;
-  bool operations;  // Of Reading's operations_width_bits.
+  bool operations;  // As wide as DeviceReading::operations_width_bits tells.
 };
 
-constexpr CounterMeter kCounterMeters[] = {
+namespace {
+
+constexpr Meter::CounterMeter kCounterMeters[] = {
     {DeviceKind::kCpu, kCpuTimeUs, MeterIndex::kCpuTime, false},
     {DeviceKind::kDisk, kReadBytes, MeterIndex::kDiskReadBytes, false},
     {DeviceKind::kDisk, kWriteBytes, MeterIndex::kDiskWriteBytes, false},
@@ -179,70 +188,89 @@ constexpr CounterMeter kCounterMeters[] = {
 };
 
 // The advance of a 32-bit counter that wrapped once, if its rate is believable.
-std::optional<std::uint64_t> wrapped_advance(std::uint64_t before, std::uint64_t now, Milliseconds span) {
+std::optional<std::uint64_t> wrapped_advance(const Meter::CounterMeter& rule, const DeviceReading& device,
+                                             const CounterBase& before, const CounterBase& now) {
   constexpr std::uint64_t kRange = 1ull << 32;
-  if (before >= kRange || now >= kRange || span.count() <= 0) return std::nullopt;
-  const std::uint64_t advance = kRange - before + now;
+  const Milliseconds span = now.read_at - before.read_at;
+  if (!rule.operations || device.operations_width_bits != 32) return std::nullopt;
+  if (before.value >= kRange || span.count() <= 0) return std::nullopt;
+  const std::uint64_t advance = kRange - before.value + now.value;
   const std::uint64_t most = kWrapOperationsPerSecondMax * static_cast<std::uint64_t>(span.count()) / 1000;
   return advance <= most ? std::optional(advance) : std::nullopt;
 }
 
 }  // namespace
 
-void Meter::count_device(VmState& vm, const DeviceReading& reading) {
-  const auto known = std::find_if(vm.tracks.begin(), vm.tracks.end(), [&](const DeviceTrack& track) {
-    return track.kind == reading.kind && track.id == reading.id;
-  });
-  const bool same_run = known != vm.tracks.end() && known->run == reading.run;
-  if (known != vm.tracks.end() && !same_run) {
-    mark(vm, reading.read_at, status_bit::kRunChanged | status_bit::kUsageLost);
+void Meter::count_device(VmState& vm, const DeviceReading& device, bool process_known) {
+  const auto same_device = [&](const DeviceTrack& track) { return track.kind == device.kind && track.id == device.id; };
+  auto known = std::find_if(vm.tracks.begin(), vm.tracks.end(), same_device);
+  if (device.run == 0) {  // Nobody could tell which run it is: this reading is missing, and nothing else.
+    mark(vm, device.read_at, status_bit::kCounterMissing);
+    return;
+  }
+  if (known != vm.tracks.end() && known->run != device.run) {
+    mark(vm, device.read_at, status_bit::kRunChanged | status_bit::kUsageLost);
     vm.tracks.erase(known);
+    known = vm.tracks.end();
   }
-  DeviceTrack& track = same_run ? *known : begin_run(vm, reading);
+  DeviceTrack& track = known != vm.tracks.end() ? *known : begin_run(vm, device, process_known);
   for (const CounterMeter& rule : kCounterMeters) {
-    if (rule.kind != reading.kind) continue;
-    const Reading& counter = reading.counters[rule.counter];
-    if (const Absence* absence = std::get_if<Absence>(&counter)) {
-      const bool failed = *absence == Absence::kVmBusy || *absence == Absence::kReadFailed;
-      if (failed) mark(vm, reading.read_at, status_bit::kCounterMissing);
-      continue;
-    }
-    const std::uint64_t value = std::get<std::uint64_t>(counter);
-    std::optional<CounterBase>& base = track.base[rule.counter];
-    std::optional<std::uint64_t> advance;
-    if (base && value >= base->value) advance = value - base->value;
-    if (base && value < base->value && rule.operations && reading.operations_width_bits == 32) {
-      advance = wrapped_advance(base->value, value, reading.read_at - base->read_at);
-      if (advance) mark(vm, reading.read_at, status_bit::kWrapped);
-    }
-    if (advance) {
-      count_delta(vm, rule.meter, *advance, base->read_at, reading.read_at);
-    } else {
-      mark(vm, reading.read_at, base ? status_bit::kCounterFell : status_bit::kBaseline);
-    }
-    base = CounterBase{value, reading.read_at};
+    if (rule.kind == device.kind) count_counter(vm, rule, device, track.base[rule.counter]);
   }
+}
+
+void Meter::count_counter(VmState& vm, const CounterMeter& rule, const DeviceReading& device,
+                          std::optional<CounterBase>& base) {
+  const Reading& counter = device.counters[rule.counter];
+  if (const Absence* absence = std::get_if<Absence>(&counter)) {
+    const bool failed = *absence == Absence::kVmBusy || *absence == Absence::kReadFailed;
+    if (failed) mark(vm, device.read_at, status_bit::kCounterMissing);
+    return;
+  }
+  const CounterBase now{std::get<std::uint64_t>(counter), device.read_at};
+  if (!base) {
+    mark(vm, device.read_at, status_bit::kBaseline);
+  } else if (now.value >= base->value) {
+    count_delta(vm, rule.meter, now.value - base->value, base->read_at, now.read_at);
+  } else if (base->value - now.value <= kSmallFallMax && now.value > base->value / 2) {
+    mark(vm, device.read_at, status_bit::kCounterFell);
+    return;
+  } else if (const auto advance = wrapped_advance(rule, device, *base, now)) {
+    mark(vm, device.read_at, status_bit::kWrapped);
+    count_delta(vm, rule.meter, *advance, base->read_at, now.read_at);
+  } else {
+    mark(vm, device.read_at, status_bit::kCounterFell);
+  }
+  base = now;
 }
 
 // A run that was not there before. Its counters count from zero only if it is proven to have begun after the VM's last
 // committed sample; otherwise what it used before is somebody else's knowledge.
-DeviceTrack& Meter::begin_run(VmState& vm, const DeviceReading& reading) {
+DeviceTrack& Meter::begin_run(VmState& vm, const DeviceReading& device, bool process_known) {
+  if (const auto former = former_.find(vm.vm); former != former_.end()) {
+    for (const DeviceTrack& track : former->second) {
+      const bool same = track.kind == device.kind && track.id == device.id && track.run == device.run;
+      if (same) return vm.tracks.emplace_back(track);
+    }
+  }
   DeviceTrack& track = vm.tracks.emplace_back();
-  track.kind = reading.kind;
-  track.id = reading.id;
-  track.run = reading.run;
+  track.kind = device.kind;
+  track.id = device.id;
+  track.run = device.run;
   const Interval::Touched& touched = touch(vm);
+  // Of a device that may be older than its VM's process, the source knows the process's start and not the device's.
+  const bool of_process = device.begun || !process_known;
   std::optional<MonotonicTime> begun;
-  if (vm.no_run_at) {
-    begun = std::max(reading.begun.value_or(*vm.no_run_at), *vm.no_run_at);
-  } else if (reading.begun && !interval_.first) {
-    if (touched.boot != interval_.sample->boot || *reading.begun >= touched.seen) begun = reading.begun;
+  if (vm.no_run_at && of_process) {
+    begun = std::max(device.begun.value_or(*vm.no_run_at), *vm.no_run_at);
+  } else if (device.begun && touched.known) {
+    if (touched.boot != interval_.sample->boot || *device.begun >= touched.seen) begun = device.begun;
   }
   if (!begun) return track;
   for (const CounterMeter& rule : kCounterMeters) {
-    const Absence* absence = std::get_if<Absence>(&reading.counters[rule.counter]);
-    if (rule.kind != reading.kind || (absence && *absence == Absence::kNotOffered)) continue;
-    track.base[rule.counter] = CounterBase{0, std::min(*begun, reading.read_at)};
+    const Absence* absence = std::get_if<Absence>(&device.counters[rule.counter]);
+    if (rule.kind != device.kind || (absence && *absence == Absence::kNotOffered)) continue;
+    track.base[rule.counter] = CounterBase{0, std::min(*begun, device.read_at)};
   }
   return track;
 }
@@ -272,8 +300,8 @@ void Meter::count_delta(VmState& vm, MeterIndex meter, std::uint64_t delta, Mono
   count(last_hour, delta - given);
 }
 
-void Meter::mark(VmState& vm, MonotonicTime at, std::uint32_t status) {
-  const std::int64_t t = ms(label(at));
+void Meter::mark(VmState& vm, UtcTime at, std::uint32_t status) {
+  const std::int64_t t = ms(at);
   // An instant on an edge ends the hour before it; if that hour holds nothing of this VM, it begins the next.
   const auto before = vm.hours.find(hour_of(t - 1));
   const std::int64_t hour = before != vm.hours.end() ? before->first : hour_of(t);

@@ -51,7 +51,7 @@ struct DeviceReading {
   DeviceKind kind = DeviceKind::kCpu;
   std::string id;  // Stable within the VM: "vcpus", a disk's target name, a NIC's MAC address. Unique with `kind`.
 
-  // Names one run of the counters. Two readings may be subtracted only if their runs are equal.
+  // Names one run of the counters. Two readings may be subtracted only if their runs are equal. 0: not known which.
   std::uint64_t run = 0;
 
   // The run is proven to have begun at or after this instant (same boot). Nothing: unknown.

@@ -39,7 +39,7 @@ inline constexpr std::uint32_t kUsageLost = 1u << 11;  // A run ended unseen: it
 inline constexpr std::uint32_t kSimulated = 1u << 12;  // Not a real node.
 inline constexpr std::uint32_t kAcrossBoots = 1u << 13;        // A duration was taken from UTC across a reboot.
 inline constexpr std::uint32_t kWrapped = 1u << 14;            // A 32-bit counter wrapped.
-inline constexpr std::uint32_t kLoweringEventLate = 1u << 15;  // An event came too late to lower a closed hour.
+inline constexpr std::uint32_t kLoweringEventLate = 1u << 15;  // An event came too late to lower what was counted.
 }  // namespace status_bit
 
 // "estimated,gap"; "" for none.

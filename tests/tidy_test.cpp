@@ -151,6 +151,42 @@ TEST_CASE("nothing unfinished, local or platform-bound is left in shared code", 
   CHECK_NONE(found);
 }
 
+TEST_CASE("every case and every mark that METERING.md decides names tests, and they exist", "[tidy]") {
+  static const std::regex kTestName("TEST_CASE\\(\\s*\"((?:[^\"\\\\]|\\\\.)*)\"");
+  static const std::regex kMark("inline constexpr std::uint32_t k[A-Za-z]+ = 1u << ([0-9]+);");
+  std::set<std::string> tests;
+  std::string marks;
+  for (const Source& source : sources()) {
+    if (source.path == "store/entry.h") marks = source.text;
+    if (layer_of(source.path) != "tests") continue;
+    for (std::sregex_iterator it(source.text.begin(), source.text.end(), kTestName), end; it != end; ++it) {
+      tests.insert((*it)[1]);
+    }
+  }
+  std::vector<std::string> found;
+  std::set<std::string> firsts;  // First cells: cases, and numbers of marks.
+  std::ifstream page(fs::path(SOURCE_ROOT) / "agent/METERING.md");
+  for (std::string line; std::getline(page, line);) {
+    if (line.rfind("| ", 0) != 0 || line.rfind(" test |") == line.size() - 7) continue;
+    firsts.insert(line.substr(2, line.find(" |", 2) - 2));
+    const std::string row = line.substr(0, line.size() - 1);
+    std::string names = row.substr(row.rfind('|') + 1);
+    if (names.find_first_not_of(' ') == std::string::npos) found.push_back("no test: " + line);
+    for (std::size_t from = 0, to = 0; to != std::string::npos; from = to + 1) {
+      to = names.find(';', from);
+      std::string name = names.substr(from, to == std::string::npos ? to : to - from);
+      name.erase(0, name.find_first_not_of(' '));
+      name.erase(name.find_last_not_of(' ') + 1);
+      if (tests.count(name) == 0) found.push_back("no such test: " + name);
+    }
+  }
+  CHECK(firsts.size() > 90);
+  for (std::sregex_iterator it(marks.begin(), marks.end(), kMark), end; it != end; ++it) {
+    if (firsts.count((*it)[1]) == 0) found.push_back("mark without a row: bit " + (*it)[1].str());
+  }
+  CHECK_NONE(found);
+}
+
 TEST_CASE("every header opens with its reason", "[tidy]") {
   std::vector<std::string> found;
   for (const Source& source : sources()) {

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <sstream>
 #include <string>
@@ -29,6 +30,14 @@ class MeterFixture {
     bool disk_busy = false;
     std::uint64_t disk_operations = 0;
     std::uint8_t width = 64;
+    std::string disk_id = "vda";
+    std::uint64_t disk_run = 0;                  // 0: that of the process.
+    std::optional<std::int64_t> disk_plugged_s;  // Proven: plugged at or after this.
+    bool disk_offered = true;
+    std::optional<std::uint64_t> nic_receive_bytes;  // A NIC "52:54" if set.
+    bool nic_vouched = true;                         // False: its counters may be older than the process.
+    bool run_known = true;                           // False: the process was not found at this sample.
+    bool reversed = false;                           // Devices are listed in the opposite order.
     Owner owner;
     std::string name = "vm";
   };
@@ -61,6 +70,12 @@ class MeterFixture {
     events_.push_back(std::move(event));
   }
 
+  // An event as most sources tell it: without levels.
+  void bare_event(std::int64_t s, int n, VmEventKind kind, const std::string& how = "") {
+    event(s, n, kind, how);
+    events_.back().levels.reset();
+  }
+
   // Takes a sample of what is there at `s` seconds.
   void at(std::int64_t s) {
     Sample sample;
@@ -84,6 +99,7 @@ class MeterFixture {
     unbroken_ = false;
   }
   void step_clock(std::int64_t by_s) { wall_offset_ += std::chrono::seconds(by_s); }
+  void move_clock_ms(std::int64_t by) { wall_offset_ += Milliseconds(by); }
 
   // The agent restarts from what it stored.
   void restart_agent() {
@@ -144,6 +160,21 @@ class MeterFixture {
     return sum;
   }
 
+  // The marks of a VM's records, together.
+  std::string marks(int n = 1) const {
+    std::uint32_t all = 0;
+    for (const Entry& entry : entries_) {
+      if (entry.kind == EntryKind::kUsage && entry.vm == vm_id(n)) all |= entry.status;
+    }
+    return status_text(all);
+  }
+
+  // True: as if the store were full, state rows wait in the meter.
+  void keep_rows_back(bool back) {
+    rows_wait_ = back;
+    keep_rows();
+  }
+  const std::map<std::string, std::string>& rows() const { return rows_; }
   const std::vector<Entry>& entries() const { return entries_; }
   Meter& meter() { return meter_; }
   MonotonicTime monotonic(std::int64_t s) const { return MonotonicTime{std::chrono::seconds(s - boot_began_s_)}; }
@@ -159,23 +190,41 @@ class MeterFixture {
     reading.owner = vm.owner;
     if (vm.levels.power == Power::kOff) return reading;
     if (vm.began_s) reading.process_began = monotonic(*vm.began_s);
+    if (!vm.run_known) reading.process_began.reset();
     DeviceReading cpu;
     cpu.kind = DeviceKind::kCpu;
     cpu.id = "vcpus";
-    cpu.run = vm.run;
+    cpu.run = vm.run_known ? vm.run : 0;
     cpu.begun = reading.process_began;
     cpu.read_at = now;
-    cpu.counters[kCpuTimeUs] = vm.cpu_us ? Reading{*vm.cpu_us} : Reading{Absence::kReadFailed};
+    cpu.counters[kCpuTimeUs] = vm.cpu_us && vm.run_known ? Reading{*vm.cpu_us} : Reading{Absence::kReadFailed};
     reading.devices.push_back(cpu);
-    if (!vm.disk_write_bytes) return reading;
-    DeviceReading disk = cpu;
-    disk.kind = DeviceKind::kDisk;
-    disk.id = "vda";
-    disk.operations_width_bits = vm.width;
-    const auto value = [&](std::uint64_t v) { return vm.disk_busy ? Reading{Absence::kVmBusy} : Reading{v}; };
-    disk.counters = {value(0), value(*vm.disk_write_bytes), value(0), value(vm.disk_operations)};
-    reading.devices.push_back(disk);
+    if (vm.disk_write_bytes) reading.devices.push_back(disk(vm, cpu));
+    if (vm.nic_receive_bytes) {
+      DeviceReading nic = cpu;
+      nic.kind = DeviceKind::kNic;
+      nic.id = "52:54";
+      if (!vm.nic_vouched) nic.begun.reset();
+      nic.counters = {*vm.nic_receive_bytes, std::uint64_t{0}, std::uint64_t{0}, std::uint64_t{0}};
+      reading.devices.push_back(nic);
+    }
+    if (vm.reversed) std::reverse(reading.devices.begin(), reading.devices.end());
     return reading;
+  }
+
+  DeviceReading disk(const Vm& vm, const DeviceReading& of_process) const {
+    DeviceReading disk = of_process;
+    disk.kind = DeviceKind::kDisk;
+    disk.id = vm.disk_id;
+    if (vm.disk_run != 0) disk.run = vm.disk_run;
+    if (vm.disk_plugged_s) disk.begun = monotonic(*vm.disk_plugged_s);
+    disk.operations_width_bits = vm.width;
+    const auto value = [&](std::uint64_t v) -> Reading {
+      if (!vm.disk_offered) return Absence::kNotOffered;
+      return vm.disk_busy ? Reading{Absence::kVmBusy} : Reading{v};
+    };
+    disk.counters = {value(0), value(*vm.disk_write_bytes), value(0), value(vm.disk_operations)};
+    return disk;
   }
 
   void keep(std::vector<Entry> entries) {
@@ -184,6 +233,7 @@ class MeterFixture {
   }
 
   void keep_rows() {
+    if (rows_wait_) return;
     for (auto& [key, row] : meter_.take_changed_rows()) {
       if (row) {
         rows_.insert_or_assign(key, *row);
@@ -203,6 +253,7 @@ class MeterFixture {
   std::int64_t boot_began_s_ = -kBootLead;
   Milliseconds wall_offset_{0};
   bool unbroken_ = false;
+  bool rows_wait_ = false;
   bool synchronised_ = true;
   Inventory inventory_ = Inventory::kComplete;
   std::map<int, Vm> vms_;
