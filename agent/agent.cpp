@@ -12,8 +12,12 @@ namespace {
 
 constexpr Milliseconds kMaintenanceInterval{60'000};
 
-// Growth is shown once it was watched for this long.
-constexpr Milliseconds kForecastMin{600'000};
+// Retention: how often to look, and the pause between two lots of one go.
+constexpr Milliseconds kPruneInterval{600'000};
+constexpr Milliseconds kPrunePause{1'000};
+
+// Work that can wait begins only if no sample is due within this time (or half the interval, if that is less).
+constexpr Milliseconds kQuiet{500};
 
 std::string phase_word(AgentPhase phase) {
   switch (phase) {
@@ -43,6 +47,7 @@ Agent::Agent(const AgentOptions& options, const Seams& seams, std::unique_ptr<Jo
     : options_(options),
       seams_(seams),
       journal_(std::move(journal)),
+      keeper_(*journal_, seams.store, options.retention, seams.transport != nullptr),
       meter_(options.meter, recall_from(*journal_, pending_rows_)),
       schedule_(options.sample_interval),
       started_(seams.clock.now().utc) {
@@ -101,7 +106,7 @@ void Agent::finish() {
     finishing_ = true;
     commit(now);
     next_upload_ = now.monotonic;
-    publish(now);
+    publish();
   });
 }
 
@@ -122,18 +127,35 @@ MonotonicTime Agent::step_now(const ClockReading& now) {
   if (!finishing_ && (seams_.source.take_urgency() || due)) {
     sample(now);
     next_sample_ = schedule_.next_after(seams_.clock.now());
-    publish(now);
+    publish();
   }
   if (phase_ == AgentPhase::kFailed) return now.monotonic + options_.sample_interval;
   if (finishing_ && !pending_.entries.empty()) commit(now);
   upload(now);
-  if (now.monotonic >= next_maintenance_) {
-    seams_.store.maintain();
-    next_maintenance_ = now.monotonic + kMaintenanceInterval;
-  }
+  if (now.monotonic >= next_maintenance_) maintain(now);
+  if (!finishing_ && (!next_prune_ || now.monotonic >= *next_prune_) && quiet(now)) prune(now);
   MonotonicTime next = finishing_ ? now.monotonic + kMaintenanceInterval : next_sample_.value_or(now.monotonic);
   if (uploader_) next = std::min(next, next_upload_);
+  if (next_prune_ && *next_prune_ > now.monotonic) next = std::min(next, *next_prune_);
   return next;
+}
+
+bool Agent::quiet(const ClockReading& now) const {
+  return next_sample_ && *next_sample_ - now.monotonic >= std::min(kQuiet, options_.sample_interval / 2);
+}
+
+void Agent::maintain(const ClockReading& now) {
+  next_maintenance_ = now.monotonic + kMaintenanceInterval;
+  seams_.store.maintain();
+  if (const Result<StoreForecast> forecast = keeper_.forecast(now.utc)) forecast_ = *forecast;
+}
+
+void Agent::prune(const ClockReading& now) {
+  const Result<bool> more = keeper_.prune(now.utc);
+  next_prune_ = now.monotonic + (more && *more ? kPrunePause : kPruneInterval);
+  if (more || more.error().code == ErrorCode::kFull) return;
+  if (more.error().code == ErrorCode::kUnavailable) return fail(more.error().message);
+  seams_.log.error("entries past retention cannot be deleted", {{"why", more.error().message}});
 }
 
 void Agent::sample(const ClockReading& now) {
@@ -217,7 +239,7 @@ void Agent::fail(const std::string& why) {
   phase_ = AgentPhase::kFailed;
   reason_ = why;
   seams_.log.error("the agent stops: it appends nothing more", {{"why", why}});
-  if (seams_.live) publish(seams_.clock.now());
+  if (seams_.live) publish();
 }
 
 // --- The live view --------------------------------------------------------------------------------------------------
@@ -235,15 +257,15 @@ void Agent::note_gaps(const std::vector<Entry>& entries, UtcTime now) {
   }
 }
 
-void Agent::publish(const ClockReading& now) {
+void Agent::publish() {
   if (seams_.live == nullptr) return;
   LiveSnapshot snapshot;
-  snapshot.node = live_node(now);
+  snapshot.node = live_node();
   snapshot.vms = live_vms();
   seams_.live->publish(snapshot);
 }
 
-LiveNode Agent::live_node(const ClockReading& now) {
+LiveNode Agent::live_node() {
   const JournalState& journal = journal_->state();
   LiveNode node;
   node.node = options_.node.text();
@@ -270,11 +292,10 @@ LiveNode Agent::live_node(const ClockReading& now) {
   const KeyValue::Usage usage = seams_.store.usage();
   node.store_used_bytes = usage.used_bytes;
   node.store_size_max_bytes = usage.size_max_bytes;
-  if (!store_size_first_) store_size_first_ = {now.monotonic, usage.used_bytes};
-  const Milliseconds watched = now.monotonic - store_size_first_->first;
-  if (watched >= kForecastMin && usage.used_bytes > store_size_first_->second) {
-    const std::uint64_t grown = usage.used_bytes - store_size_first_->second;
-    node.store_bytes_per_day = grown * 86'400'000 / static_cast<std::uint64_t>(watched.count());
+  node.store_bytes_per_day = forecast_.bytes_per_day;
+  node.store_retained_bytes = forecast_.retained_bytes;
+  if (uploader_) {
+    if (const Result<UtcTime> oldest = keeper_.oldest_unacknowledged()) node.oldest_unacknowledged = *oldest;
   }
   node.gaps_today = gaps_today_;
   node.gap_ms_today = gap_ms_today_;

@@ -20,6 +20,7 @@
 
 #include "agent/meter.h"
 #include "agent/schedule.h"
+#include "agent/store_keeper.h"
 #include "collectors/source.h"
 #include "platform/clock.h"
 #include "platform/log.h"
@@ -38,6 +39,7 @@ struct AgentOptions {
   Milliseconds sample_interval{10'000};
   MeterOptions meter;
   UploaderOptions uploader;
+  Milliseconds retention{400ll * 86'400'000};  // From acknowledgement, or from reporting without a transport.
 };
 
 // Everything outside. All must outlive the agent; `transport` null: metering only; `live` null: no live view.
@@ -85,8 +87,11 @@ class Agent {
   void collect(std::vector<Entry> entries);
   void commit(const ClockReading& now);
   void upload(const ClockReading& now);
-  void publish(const ClockReading& now);
-  [[nodiscard]] LiveNode live_node(const ClockReading& now);
+  void maintain(const ClockReading& now);
+  void prune(const ClockReading& now);
+  [[nodiscard]] bool quiet(const ClockReading& now) const;
+  void publish();
+  [[nodiscard]] LiveNode live_node();
   [[nodiscard]] std::vector<LiveVm> live_vms() const;
   void note_gaps(const std::vector<Entry>& entries, UtcTime now);
   void fail(const std::string& why);
@@ -94,6 +99,7 @@ class Agent {
   const AgentOptions options_;
   Seams seams_;
   std::unique_ptr<Journal> journal_;
+  StoreKeeper keeper_;
   Meter meter_;
   Schedule schedule_;
   std::unique_ptr<Uploader> uploader_;
@@ -111,7 +117,8 @@ class Agent {
   MonotonicTime next_upload_{};
   MonotonicTime next_maintenance_{};
   std::uint64_t sample_duration_us_ = 0;
-  std::optional<std::pair<MonotonicTime, std::uint64_t>> store_size_first_;
+  std::optional<MonotonicTime> next_prune_;  // Nothing: at once.
+  StoreForecast forecast_;
   std::chrono::sys_days gap_day_{};
   std::uint64_t gaps_today_ = 0;
   std::uint64_t gap_ms_today_ = 0;

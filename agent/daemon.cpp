@@ -168,6 +168,7 @@ class Daemon {
     agent.meter = options_.meter;
     agent.meter.simulated = is_trial(options_.source_kind);
     agent.uploader = options_.uploader;
+    agent.retention = options_.retention;
     Result<SigningKey> key = open_node_key(options_.state_path, *store_);
     if (!key) return key.error();
     agent.key = std::move(*key);

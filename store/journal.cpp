@@ -462,6 +462,12 @@ void pass_frozen(JournalState& state) {
   }
 }
 
+// How far delivery had come on this day. A frozen batch was reported, so there is a time.
+Write acknowledgement(const JournalState& state) {
+  return put(Table::kMeta, acknowledged_key(state.epoch_ordinal, day_of(state.last_reported_at)),
+             encode_acknowledged(state.acknowledged));
+}
+
 // The state after re-opening from `from`: at once, or after the frozen batch.
 JournalState reopened(JournalState state, Sequence from) {
   from = std::max({from, state.oldest_kept, Sequence{1}});
@@ -479,7 +485,7 @@ JournalState reopened(JournalState state, Sequence from) {
 Status Journal::acknowledge_frozen() {
   JournalState next = state_;
   pass_frozen(next);
-  return commit_delivery(next);
+  return commit_delivery(next, {acknowledgement(next)});
 }
 
 Status Journal::park_frozen(const std::string& reason) {
@@ -489,7 +495,8 @@ Status Journal::park_frozen(const std::string& reason) {
   JournalState next = state_;
   pass_frozen(next);
   ++next.parked;
-  return commit_delivery(next, {put(Table::kMeta, parked_key(state_.epoch_ordinal, sequence), reason)});
+  return commit_delivery(
+      next, {acknowledgement(next), put(Table::kMeta, parked_key(state_.epoch_ordinal, sequence), reason)});
 }
 
 Status Journal::resend_from(Sequence from) { return commit_delivery(reopened(state_, from)); }

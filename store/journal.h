@@ -135,6 +135,10 @@ class Journal {
   // frozen batch is delivered first, as it is: it may be on its way. Parked entries stay parked.
   Status resend_from(Sequence from);
 
+  // The last entry that had been acknowledged (or parked) on a day that ended before `t`, by the reported times of that
+  // time; 0: none is known.
+  [[nodiscard]] Result<Sequence> acknowledged_before(UtcTime t) const;
+
   [[nodiscard]] Result<std::vector<ParkedEntry>> parked() const;
 
   // Makes every parked entry sendable again by re-opening from the lowest one.

@@ -172,6 +172,44 @@ std::string parked_key(std::uint32_t ordinal, Sequence sequence) {
   return std::string(kParkedPrefix) + entry_key(ordinal, sequence);
 }
 
+std::string acknowledged_key(std::uint32_t ordinal, std::uint32_t day) {
+  std::string key(kAcknowledgedPrefix);
+  append_big_endian(key, ordinal);
+  append_big_endian(key, day);
+  return key;
+}
+
+std::uint32_t day_of(UtcTime t) {
+  const auto days = std::chrono::floor<std::chrono::days>(t).time_since_epoch().count();
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(days, 0, UINT32_MAX));
+}
+
+std::string encode_acknowledged(Sequence acknowledged) {
+  ByteWriter out;
+  out.u64(acknowledged);
+  return out.take();
+}
+
+Result<std::vector<AcknowledgedRow>> read_acknowledged(const Snapshot& snapshot) {
+  std::vector<AcknowledgedRow> rows;
+  bool readable = true;
+  const Status scanned =
+      snapshot.scan(Table::kMeta, kAcknowledgedPrefix, [&](std::string_view key, std::string_view value) {
+        if (!key.starts_with(kAcknowledgedPrefix)) return false;
+        key.remove_prefix(kAcknowledgedPrefix.size());
+        ByteReader in(value);
+        const Sequence acknowledged = in.u64();
+        readable = key.size() == 8 && in.at_end();
+        if (!readable) return false;
+        rows.push_back({static_cast<std::uint32_t>(big_endian(key.substr(0, 4))),
+                        static_cast<std::uint32_t>(big_endian(key.substr(4))), acknowledged});
+        return true;
+      });
+  if (!scanned) return scanned.error();
+  if (!readable) return corrupt("a mark of acknowledgement is unreadable");
+  return rows;
+}
+
 std::string encode(const EpochRow& row) {
   ByteWriter out;
   out.uuid(row.epoch);

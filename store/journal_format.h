@@ -23,6 +23,7 @@ inline constexpr std::string_view kManifestKey = "manifest";
 inline constexpr std::string_view kSumKey = "sum";
 inline constexpr std::string_view kEpochPrefix = "epoch/";
 inline constexpr std::string_view kParkedPrefix = "parked/";
+inline constexpr std::string_view kAcknowledgedPrefix = "acknowledged/";
 
 std::string entry_key(std::uint32_t ordinal, Sequence sequence);
 struct EntryPosition {
@@ -34,6 +35,18 @@ std::optional<EntryPosition> parse_entry_key(std::string_view key);
 
 std::string epoch_key(std::uint32_t ordinal);
 std::string parked_key(std::uint32_t ordinal, Sequence sequence);
+
+// How far delivery had come on a day, counted from 1970: retention runs from there.
+std::string acknowledged_key(std::uint32_t ordinal, std::uint32_t day);
+std::uint32_t day_of(UtcTime t);
+std::string encode_acknowledged(Sequence acknowledged);
+struct AcknowledgedRow {
+  std::uint32_t ordinal = 0;
+  std::uint32_t day = 0;
+  Sequence acknowledged = 0;
+};
+// By epoch and day. kCorrupt.
+Result<std::vector<AcknowledgedRow>> read_acknowledged(const Snapshot& snapshot);
 
 // One epoch of a store: what is kept of it, and, once a later one has begun, where it ended.
 struct EpochRow {

@@ -60,6 +60,7 @@ Result<std::uint64_t> Journal::prune(UtcTime reported_before, Sequence keep_from
   if (state_.manifested > 0) keep_from = std::min(keep_from, state_.manifested + 1);
   Result<Pruned> pruned = Pruned{};
   std::vector<ParkedEntry> parked;
+  std::vector<AcknowledgedRow> days;
   {
     const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
     if (!snapshot) return snapshot.error();
@@ -71,6 +72,9 @@ Result<std::uint64_t> Journal::prune(UtcTime reported_before, Sequence keep_from
     Result<std::vector<ParkedEntry>> all = read_parked(**snapshot);
     if (!all) return all.error();
     parked = std::move(*all);
+    Result<std::vector<AcknowledgedRow>> rows = read_acknowledged(**snapshot);
+    if (!rows) return rows.error();
+    days = std::move(*rows);
   }
   if (pruned->entries == 0) return std::uint64_t{0};
 
@@ -90,8 +94,26 @@ Result<std::uint64_t> Journal::prune(UtcTime reported_before, Sequence keep_from
       --next.parked;
     }
   }
+  for (const AcknowledgedRow& row : days) {
+    if (row.ordinal == next.epoch_ordinal && row.acknowledged >= next.oldest_kept) continue;
+    writes.push_back(Write{Table::kMeta, acknowledged_key(row.ordinal, row.day), std::nullopt});
+  }
   if (Status committed = commit_delivery(next, std::move(writes)); !committed) return committed.error();
   return pruned->entries;
+}
+
+Result<Sequence> Journal::acknowledged_before(UtcTime t) const {
+  const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+  if (!snapshot) return snapshot.error();
+  const Result<std::vector<AcknowledgedRow>> rows = read_acknowledged(**snapshot);
+  if (!rows) return rows.error();
+  Sequence acknowledged = 0;
+  for (const AcknowledgedRow& row : *rows) {
+    if (row.ordinal == state_.epoch_ordinal && row.day < day_of(t)) {
+      acknowledged = std::max(acknowledged, row.acknowledged);
+    }
+  }
+  return acknowledged;
 }
 
 }  // namespace nodemeter

@@ -59,10 +59,12 @@ class KeyValue {
 
   [[nodiscard]] virtual Result<std::unique_ptr<Snapshot>> snapshot() const = 0;
 
-  // Bytes in use and the most that it may use.
+  // Bytes in use and the most that it may use; of those in use, what kEntries takes, and its rows.
   struct Usage {
     std::uint64_t used_bytes = 0;
     std::uint64_t size_max_bytes = 0;
+    std::uint64_t entries_bytes = 0;
+    std::uint64_t entries = 0;
   };
   [[nodiscard]] virtual Usage usage() const = 0;
 

@@ -63,6 +63,7 @@ void put(ByteWriter& out, const LiveNode& n) {
   out.u64(n.store_used_bytes);
   out.u64(n.store_size_max_bytes);
   out.u64(n.store_bytes_per_day);
+  out.u64(n.store_retained_bytes);
   out.u64(n.gap_ms_today);
   out.u64(n.gaps_today);
   out.boolean(n.simulated);
@@ -90,6 +91,7 @@ LiveNode take_node(ByteReader& in) {
   n.store_used_bytes = in.u64();
   n.store_size_max_bytes = in.u64();
   n.store_bytes_per_day = in.u64();
+  n.store_retained_bytes = in.u64();
   n.gap_ms_today = in.u64();
   n.gaps_today = in.u64();
   n.simulated = in.boolean();

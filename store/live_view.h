@@ -19,7 +19,7 @@
 
 namespace nodemeter {
 
-inline constexpr std::uint32_t kLiveFormat = 1;
+inline constexpr std::uint32_t kLiveFormat = 2;
 
 // Text in the segment is cut to these many bytes (at a character boundary).
 inline constexpr std::size_t kLiveTextMax = 96;
@@ -68,7 +68,8 @@ struct LiveNode {
   std::uint64_t parked = 0;
   std::uint64_t store_used_bytes = 0;
   std::uint64_t store_size_max_bytes = 0;
-  std::uint64_t store_bytes_per_day = 0;  // Growth measured since start; 0: not known yet.
+  std::uint64_t store_bytes_per_day = 0;   // Growth over the last days; 0: not known yet.
+  std::uint64_t store_retained_bytes = 0;  // Where retention will hold it; 0: not known, or nothing is delivered.
   std::uint64_t gap_ms_today = 0;
   std::uint64_t gaps_today = 0;
   bool simulated = false;

@@ -283,14 +283,21 @@ class LmdbKv final : public KeyValue {
   }
 
   Usage usage() const override {
-    Usage usage{0, options_.size_max_bytes};
+    Usage usage;
+    usage.size_max_bytes = options_.size_max_bytes;
     if (options_.read_only) {
       MDB_envinfo info{};
       mdb_env_info(environment_->handle, &info);
       usage.size_max_bytes = info.me_mapsize;
     }
     const Result<Transaction> transaction = Transaction::begin(*environment_, MDB_RDONLY);
-    if (transaction) usage.used_bytes = pages_in_trees(transaction->get(), *environment_) * page_bytes_;
+    if (!transaction) return usage;
+    usage.used_bytes = pages_in_trees(transaction->get(), *environment_) * page_bytes_;
+    MDB_stat stat{};
+    if (mdb_stat(transaction->get(), environment_->tables[static_cast<std::size_t>(Table::kEntries)], &stat) == 0) {
+      usage.entries_bytes = (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * page_bytes_;
+      usage.entries = stat.ms_entries;
+    }
     return usage;
   }
 

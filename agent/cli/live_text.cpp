@@ -31,8 +31,13 @@ std::uint64_t backlog_of(const LiveNode& node) {
   return node.last_sequence > node.acknowledged ? node.last_sequence - node.acknowledged : 0;
 }
 
+// Retention begins to delete before the store is full.
+bool retention_holds(const LiveNode& node) {
+  return node.store_retained_bytes != 0 && node.store_retained_bytes < node.store_size_max_bytes;
+}
+
 std::optional<std::uint64_t> days_left(const LiveNode& node) {
-  if (node.store_bytes_per_day == 0) return std::nullopt;
+  if (node.store_bytes_per_day == 0 || retention_holds(node)) return std::nullopt;
   if (node.store_used_bytes >= node.store_size_max_bytes) return 0;
   return (node.store_size_max_bytes - node.store_used_bytes) / node.store_bytes_per_day;
 }
@@ -60,6 +65,14 @@ void judge_store(const LiveNode& node, Verdict& verdict) {
     verdict.reasons.push_back("the journal fills " + size_text(node.store_used_bytes) + " of " +
                               size_text(node.store_size_max_bytes) + ": raise state.size_max or restore delivery");
   }
+}
+
+std::string forecast_text(const LiveNode& node) {
+  if (const std::optional<std::uint64_t> days = days_left(node)) {
+    return "full in " + counted(*days, "day", "days") + " at this rate";
+  }
+  if (retention_holds(node)) return "retention keeps it at about " + size_text(node.store_retained_bytes);
+  return "growth not known yet";
 }
 
 std::string rate_text(const std::optional<std::uint64_t>& bytes_per_s) {
@@ -261,9 +274,10 @@ std::string status_text(const LiveSnapshot& snapshot, const ClockReading& now, b
     line("last entry", std::to_string(node.last_sequence));
   }
   line("parked", counted(node.parked, "entry", "entries"));
-  const std::optional<std::uint64_t> days = days_left(node);
-  line("journal", size_text(node.store_used_bytes) + " of " + size_text(node.store_size_max_bytes) +
-                      (days ? ", full in about " + counted(*days, "day", "days") : ", growth not known yet"));
+  line("journal",
+       size_text(node.store_used_bytes) + " of " + size_text(node.store_size_max_bytes) +
+           (node.store_bytes_per_day != 0 ? ", grows by " + size_text(node.store_bytes_per_day) + " a day, " : ", ") +
+           forecast_text(node));
   line("gaps today", counted(node.gaps_today, "gap", "gaps") + ", " +
                          age_text(Milliseconds{static_cast<std::int64_t>(node.gap_ms_today)}));
   return text;
@@ -316,6 +330,7 @@ std::string status_json(const LiveSnapshot& snapshot, const ClockReading& now) {
   json.number("journalSizeMaxBytes", node.store_size_max_bytes);
   json.number("journalBytesPerDay", node.store_bytes_per_day);
   json.number("journalDaysLeft", days_left(node));
+  json.number("journalRetainedBytes", retention_holds(node) ? std::optional(node.store_retained_bytes) : std::nullopt);
   json.number("gapsToday", node.gaps_today);
   json.number("gapMsToday", node.gap_ms_today);
   json.end_object();

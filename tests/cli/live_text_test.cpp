@@ -107,6 +107,11 @@ TEST_CASE("each thing that endangers billing is named in the first line", "[stat
     s.node.store_bytes_per_day = 2ull << 30;
     CHECK_THAT(first_line(s), Catch::Matchers::Contains("the journal is full in about 3 days"));
   }
+  SECTION("a journal that would be full before its retention ends") {
+    s.node.store_bytes_per_day = 2ull << 30;
+    s.node.store_retained_bytes = 9ull << 30;
+    CHECK_THAT(first_line(s), Catch::Matchers::Contains("the journal is full in about 3 days"));
+  }
   SECTION("a journal that is nearly full, at unknown growth") {
     s.node.store_bytes_per_day = 0;
     s.node.store_used_bytes = s.node.store_size_max_bytes / 100 * 95;
@@ -116,6 +121,17 @@ TEST_CASE("each thing that endangers billing is named in the first line", "[stat
     s.node.simulated = true;
     CHECK_THAT(first_line(s), Catch::Matchers::Contains("simulated"));
   }
+}
+
+TEST_CASE("a journal that retention keeps below its bound is never full", "[status]") {
+  LiveSnapshot s = healthy();
+  s.node.store_bytes_per_day = 2ull << 30;
+  s.node.store_retained_bytes = 5ull << 30;
+  CHECK(judge(s, now()).safe);
+  CHECK_THAT(cli::status_text(s, now(), false),
+             Catch::Matchers::Contains("a day, retention keeps it at about 5.0 GiB"));
+  CHECK_THAT(cli::status_json(s, now()), Catch::Matchers::Contains("\"journalDaysLeft\": null") ||
+                                             Catch::Matchers::Contains("\"journalDaysLeft\":null"));
 }
 
 TEST_CASE("a retried delivery and an unowned VM are notes, not risks", "[status]") {

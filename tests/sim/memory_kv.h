@@ -38,6 +38,15 @@ class MemoryDisk {
     }
     return bytes;
   }
+  [[nodiscard]] KeyValue::Usage usage() const {
+    KeyValue::Usage usage;
+    usage.used_bytes = bytes();
+    usage.size_max_bytes = 1ull << 30;
+    const Rows& entries = *tables_[static_cast<std::size_t>(Table::kEntries)];
+    for (const auto& [key, value] : entries) usage.entries_bytes += key.size() + value.size();
+    usage.entries = entries.size();
+    return usage;
+  }
   // What a damaged disk does: changes a stored value behind everybody's back.
   void damage(Table table, const std::string& key, std::string value) { writable(table)[key] = std::move(value); }
   void lose(Table table, const std::string& key) { writable(table).erase(key); }
@@ -123,7 +132,7 @@ class MemoryKv final : public KeyValue {
     return std::unique_ptr<Snapshot>(std::make_unique<MemorySnapshot>(disk_));
   }
 
-  Usage usage() const override { return {disk_.bytes(), 1ull << 30}; }
+  Usage usage() const override { return disk_.usage(); }
 
  private:
   static Error refusal() { return Error{ErrorCode::kUnavailable, "the store had an I/O error: reopen it"}; }

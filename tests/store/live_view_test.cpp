@@ -84,6 +84,7 @@ TEST_CASE("what is published is read back, every field of it", "[live]") {
   n.store_used_bytes = 10;
   n.store_size_max_bytes = 11;
   n.store_bytes_per_day = 12;
+  n.store_retained_bytes = 120;
   n.gap_ms_today = 13;
   n.simulated = true;
   LiveVm& vm = s.vms[1];
@@ -111,7 +112,8 @@ TEST_CASE("what is published is read back, every field of it", "[live]") {
   CHECK((!g.clock_synchronised && g.clock_offset_moved_ms == -6 && g.epoch == n.epoch && g.last_sequence == 1));
   CHECK((g.acknowledged == 7 && g.uploading && g.upload_state == "held" && g.upload_reason == "HTTP 403"));
   CHECK((g.oldest_unacknowledged == at_ms(8) && g.parked == 9 && g.store_used_bytes == 10));
-  CHECK((g.store_size_max_bytes == 11 && g.store_bytes_per_day == 12 && g.gap_ms_today == 13 && g.gaps_today == 1));
+  CHECK((g.store_size_max_bytes == 11 && g.store_bytes_per_day == 12 && g.store_retained_bytes == 120 &&
+         g.gap_ms_today == 13 && g.gaps_today == 1));
   CHECK(g.simulated);
   REQUIRE(got.vms.size() == 2);
   const LiveVm& v = got.vms[1];
