@@ -69,20 +69,15 @@ Result<std::unique_ptr<Agent>> Agent::open(const AgentOptions& options, const Se
 }
 
 Status Agent::restore() {
-  const auto node_rows = journal_->state_rows(kNodeRowKey);
-  if (!node_rows) return node_rows.error();
-  if (node_rows->empty()) return Done{};
-  const std::optional<NodeState> node = decode_node_state(node_rows->front().second);
-  if (!node) return Error{ErrorCode::kCorrupt, "the node's state row does not decode"};
-  const auto vm_rows = journal_->state_rows(kVmRowPrefix);
-  if (!vm_rows) return vm_rows.error();
-  std::vector<VmState> vms;
-  for (const auto& [key, row] : *vm_rows) {
-    std::optional<VmState> vm = decode_vm_state(row);
-    if (!vm) return Error{ErrorCode::kCorrupt, "state row " + key + " does not decode"};
-    vms.push_back(std::move(*vm));
+  std::vector<std::pair<std::string, std::string>> rows;
+  for (const std::string_view prefix : {kNodeRowKey, kMovedRowKey, kVmRowPrefix}) {
+    auto some = journal_->state_rows(prefix);
+    if (!some) return some.error();
+    std::move(some->begin(), some->end(), std::back_inserter(rows));
   }
-  meter_.restore(*node, std::move(vms));
+  Result<StoredMeter> stored = decode_rows(rows);
+  if (!stored) return stored.error();
+  if (stored->node.started) meter_.restore(stored->node, std::move(stored->vms));
   return Done{};
 }
 

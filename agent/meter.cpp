@@ -167,13 +167,14 @@ VmState& Meter::enter(const VmId& vm) {
 }
 
 Meter::Interval::Touched& Meter::touch(const VmState& vm) {
-  changed_.insert(vm.vm);
+  if (interval_.last_touched.first == &vm) return *interval_.last_touched.second;
   const auto [entry, fresh] = interval_.touched.try_emplace(vm.vm);
   if (fresh) {
     entry->second.seen = vm.seen;
     entry->second.boot = vm.boot;
     entry->second.known = vm.present || vm.no_run_at;
   }
+  interval_.last_touched = {&vm, &entry->second};
   return entry->second;
 }
 

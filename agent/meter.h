@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/meter_rows.h"
 #include "agent/meter_state.h"
 #include "collectors/source.h"
 #include "store/entry.h"
@@ -104,6 +105,7 @@ class Meter {
       bool listed = false;
     };
     std::map<VmId, Touched> touched;
+    std::pair<const VmState*, Touched*> last_touched{};  // Nearly always asked for again at once.
   };
 
   struct Span {  // Half open, in labelled UTC.
@@ -160,9 +162,9 @@ class Meter {
   NodeState node_;
   std::map<VmId, VmState> vms_;
   std::map<VmId, std::vector<DeviceTrack>> former_;  // Of VMs that came back and were not read since.
-  std::set<VmId> changed_;
   std::set<VmId> forgotten_;
   std::map<VmId, std::string> gone_rows_;
+  std::string moved_row_;  // As it was last given out.
   bool node_changed_ = false;
   MonotonicTime unbroken_since_{};        // Every event since then is known, if the last interval was watched.
   std::string gap_cause_ = "agent down";  // Of the time since the last sample; "" if it was watched.
@@ -176,11 +178,5 @@ Levels smaller(const Levels& a, const Levels& b);
 
 // /subscriptions/{s}/resourceGroups/{g}/providers/Microsoft.Compute/virtualMachines/{name}, parts percent-encoded.
 std::string resource_uri(const VmId& vm, const Owner& owner);
-
-// Keys of state rows.
-std::string vm_row_key(const VmId& vm);    // Here, or with open hours.
-std::string gone_row_key(const VmId& vm);  // Left, and everything is recorded.
-inline constexpr std::string_view kVmRowPrefix = "vm/";
-inline constexpr std::string_view kNodeRowKey = "node";
 
 }  // namespace nodemeter

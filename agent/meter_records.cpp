@@ -30,7 +30,6 @@ void Meter::close_hours(VmState& vm, std::int64_t below, bool partial) {
   while (!vm.hours.empty() && vm.hours.begin()->first < below) {
     const auto [hour, open] = *vm.hours.begin();
     vm.hours.erase(vm.hours.begin());
-    changed_.insert(vm.vm);
     Entry entry = usage_entry(vm, hour, open, partial);
     for (const MeterValue& value : entry.meters) {
       at(vm.registers, find_meter(value.meter)->index) = value.reading;
@@ -120,30 +119,32 @@ void Meter::forget_departed() {
     const bool used = std::any_of(vm.registers.begin(), vm.registers.end(), [](std::uint64_t r) { return r > 0; });
     if (used) gone_rows_[vm.vm] = encode_vm_state(vm);
     forgotten_.insert(vm.vm);
-    changed_.erase(vm.vm);
     entry = vms_.erase(entry);
   }
 }
 
 std::vector<std::pair<std::string, std::optional<std::string>>> Meter::take_changed_rows() {
   std::vector<std::pair<std::string, std::optional<std::string>>> rows;
-  for (const VmId& id : changed_) {
-    const auto vm = vms_.find(id);
-    if (vm != vms_.end()) rows.emplace_back(vm_row_key(id), encode_vm_state(vm->second));
+  MovedRow moved;
+  for (auto& [id, vm] : vms_) {
+    if (vm.row && moved.add(vm, *vm.row)) continue;
+    vm.row = nullptr;
+    rows.emplace_back(vm_row_key(id), encode_vm_state(vm));
+    vm.row = std::make_shared<const VmState>(vm);
+    moved.add(vm, *vm.row);
   }
   for (const VmId& id : forgotten_) rows.emplace_back(vm_row_key(id), std::nullopt);
   for (auto& [id, row] : gone_rows_) rows.emplace_back(gone_row_key(id), std::move(row));
+  if (std::string bytes = moved.take(); bytes != moved_row_) {
+    moved_row_ = bytes;
+    rows.emplace_back(std::string(kMovedRowKey), std::move(bytes));
+  }
   if (node_changed_) rows.emplace_back(std::string(kNodeRowKey), encode_node_state(node_));
-  changed_.clear();
   forgotten_.clear();
   gone_rows_.clear();
   node_changed_ = false;
   return rows;
 }
-
-std::string vm_row_key(const VmId& vm) { return std::string(kVmRowPrefix) + vm.text(); }
-
-std::string gone_row_key(const VmId& vm) { return "gone/" + vm.text(); }
 
 std::string resource_uri(const VmId& vm, const Owner& owner) {
   const auto encoded = [](std::string_view text) {

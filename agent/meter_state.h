@@ -1,5 +1,5 @@
 // What the meter remembers between samples: per node, and per VM. Stored as rows beside the entries they belong to, in
-// the same commit; layout in meter_state.cpp, versioned. Plain values.
+// the same commit (agent/meter_rows.h); layout in meter_state.cpp, versioned. Plain values.
 
 #pragma once
 
@@ -72,6 +72,9 @@ struct VmState {
     std::array<std::optional<std::uint64_t>, kMeterCount> delta;
   };
   Rates rates;
+
+  // Not stored: this VM as its row says it. Null: the row is to be written.
+  std::shared_ptr<const VmState> row;
 };
 
 struct NodeState {

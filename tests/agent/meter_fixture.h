@@ -104,12 +104,8 @@ class MeterFixture {
   // The agent restarts from what it stored.
   void restart_agent() {
     keep_rows();
-    NodeState node = *decode_node_state(rows_.at(std::string(kNodeRowKey)));
-    std::vector<VmState> vms;
-    for (const auto& [key, row] : rows_) {
-      if (key.rfind(kVmRowPrefix, 0) == 0) vms.push_back(*decode_vm_state(row));
-    }
-    meter_.restore(node, std::move(vms));
+    StoredMeter stored = this->stored();
+    meter_.restore(stored.node, std::move(stored.vms));
     unbroken_ = false;
   }
 
@@ -176,6 +172,8 @@ class MeterFixture {
   }
   const std::map<std::string, std::string>& rows() const { return rows_; }
   const std::vector<Entry>& entries() const { return entries_; }
+  // Those that the last sample changed.
+  const std::vector<std::pair<std::string, std::optional<std::string>>>& last_rows() const { return last_rows_; }
   Meter& meter() { return meter_; }
   MonotonicTime monotonic(std::int64_t s) const { return MonotonicTime{std::chrono::seconds(s - boot_began_s_)}; }
 
@@ -234,13 +232,25 @@ class MeterFixture {
 
   void keep_rows() {
     if (rows_wait_) return;
-    for (auto& [key, row] : meter_.take_changed_rows()) {
+    last_rows_ = meter_.take_changed_rows();
+    for (auto& [key, row] : last_rows_) {
       if (row) {
         rows_.insert_or_assign(key, *row);
       } else {
         rows_.erase(key);
       }
     }
+    // Whatever the meter did: the rows say all of what it remembers.
+    const StoredMeter stored = this->stored();
+    REQUIRE(encode_node_state(stored.node) == encode_node_state(meter_.node()));
+    REQUIRE(stored.vms.size() == meter_.vms().size());
+    for (const VmState& vm : stored.vms) REQUIRE(encode_vm_state(vm) == encode_vm_state(meter_.vms().at(vm.vm)));
+  }
+
+  StoredMeter stored() const {
+    const Result<StoredMeter> stored = decode_rows({rows_.begin(), rows_.end()});
+    if (!stored) FAIL(stored.error().message);
+    return *stored;
   }
 
   std::optional<VmState> recall(const VmId& vm) const {
@@ -260,6 +270,7 @@ class MeterFixture {
   std::vector<VmEvent> events_;
   std::vector<Entry> entries_;
   std::map<std::string, std::string> rows_;
+  std::vector<std::pair<std::string, std::optional<std::string>>> last_rows_;
 };
 
 }  // namespace nodemeter

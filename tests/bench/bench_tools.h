@@ -65,8 +65,9 @@ inline std::uint64_t kernel_number(const char* file, const std::string& name) {
   return 0;
 }
 
-// Bytes of file pages that this process made dirty, ever: what is to be written to the device.
-inline std::uint64_t written_bytes() { return kernel_number("/proc/self/io", "write_bytes:"); }
+// Bytes that this process ever gave to write calls. (What the kernel counts as dirty is larger by far where it keeps
+// files in large folios, of which it writes only the dirty blocks.)
+inline std::uint64_t written_bytes() { return kernel_number("/proc/self/io", "wchar:"); }
 
 inline std::uint64_t private_kib() {
   return kernel_number("/proc/self/smaps_rollup", "Private_Clean:") +
