@@ -270,7 +270,8 @@ TEST_CASE("an owners file that would be ignored keeps the agent from starting", 
 TEST_CASE("the catalogue and the version are complete in both forms", "[cli]") {
   check_golden("meters.txt", nodemeter_run({"meters"}).out);
   check_golden("meters.json", nodemeter_run({"meters", "--json"}).out);
-  CHECK_THAT(nodemeter_run({"version", "--json"}).out, Catch::Matchers::Contains("\"storeFormat\":1"));
+  CHECK_THAT(nodemeter_run({"version", "--json"}).out,
+             Catch::Matchers::Contains("\"storeFormat\":" + std::to_string(kStoreFormat)));
 }
 
 TEST_CASE("an output that cannot be written is a failure", "[cli]") {

@@ -197,9 +197,9 @@ TEST_CASE("memory of somebody else, of another version or cut short is refused",
   words[0] = 123;
   CHECK(read_live_view(name).error().code == ErrorCode::kCorrupt);
   words[0] = 0x3165'7669'4c4d'4eull;
-  words[1] = 2;
+  words[1] = kLiveFormat + 1;
   CHECK(read_live_view(name).error().code == ErrorCode::kUnsupported);
-  words[1] = 1;
+  words[1] = kLiveFormat;
   words[4] = ~std::uint64_t{0};
   CHECK(read_live_view(name).error().code == ErrorCode::kCorrupt);
   words[4] = 100;
