@@ -56,6 +56,22 @@ Status write_all(int fd, std::string_view content, const fs::path& path) {
   return Done{};
 }
 
+// A power cut must not take a directory away with what is durable in it, so each name is synced, from the top down.
+// Names that are there already, too: whoever made them may have been killed, or have met an error, before that.
+Status make_directories(const fs::path& path, mode_t mode) {
+  std::error_code error;
+  const bool there = fs::is_directory(path, error);
+  const fs::path parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (!there && parent != path) {
+    if (Status made = make_directories(parent, 0777); !made) return made;
+  }
+  if (!there && ::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return failed("cannot create", path, errno);
+  Status synced = sync_directory(parent);
+  // What was there may lie below what this account may not read: an operator made it.
+  if (!synced && there && synced.error().code == ErrorCode::kPermissionDenied) return Done{};
+  return synced;
+}
+
 }  // namespace
 
 Result<std::string> read_file(const fs::path& path, std::size_t size_max) {
@@ -88,21 +104,13 @@ Status replace_file(const fs::path& path, std::string_view content, bool owner_o
   return sync_directory(path.has_parent_path() ? path.parent_path() : fs::path("."));
 }
 
-Status make_state_directory(const fs::path& path) {
-  std::error_code error;
-  if (fs::is_directory(path, error)) return Done{};
-  if (path.has_parent_path()) {
-    fs::create_directories(path.parent_path(), error);
-    if (error) return failed("cannot create", path.parent_path(), error.value());
-  }
-  if (::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) return failed("cannot create", path, errno);
-  return sync_directory(path.has_parent_path() ? path.parent_path() : fs::path("."));
-}
+Status make_state_directory(const fs::path& path) { return make_directories(path, 0750); }
 
 Status sync_directory(const fs::path& directory) {
   const Descriptor handle(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (handle.get() < 0) return failed("cannot open", directory, errno);
-  if (::fsync(handle.get()) != 0 && errno != EINVAL) return failed("cannot sync", directory, errno);
+  const bool able = ::fsync(handle.get()) == 0 || errno == EINVAL || errno == ENOSYS || errno == ENOTSUP;
+  if (!able) return failed("cannot sync", directory, errno);
   return Done{};
 }
 

@@ -449,7 +449,8 @@ Status LmdbKv::commit(const std::vector<Write>& writes) {
 Status make_directory(const fs::path& directory) {
   std::error_code error;
   if (fs::exists(directory, error)) return Done{};
-  fs::create_directories(directory, error);
+  if (Status made = make_state_directory(fs::absolute(directory).lexically_normal().parent_path()); !made) return made;
+  fs::create_directory(directory, error);
   if (!error) fs::permissions(directory, fs::perms::owner_all, error);
   if (!error) return Done{};
   if (is_denied(error.value())) return denied(directory, error.value());
@@ -466,32 +467,62 @@ Error open_failed(const fs::path& directory, int code) {
   return failed("cannot open " + file.string(), code);
 }
 
-int open_handle(Environment& environment, const fs::path& directory, const LmdbOptions& options, unsigned flags) {
-  int code = mdb_env_create(&environment.handle);
-  if (code == MDB_SUCCESS) code = mdb_env_set_maxdbs(environment.handle, static_cast<MDB_dbi>(kTableCount));
+// `handle` is null afterwards unless the answer is MDB_SUCCESS.
+int open_handle(MDB_env*& handle, const fs::path& path, const LmdbOptions& options, unsigned flags) {
+  int code = mdb_env_create(&handle);
+  if (code == MDB_SUCCESS) code = mdb_env_set_maxdbs(handle, static_cast<MDB_dbi>(kTableCount));
   if (code == MDB_SUCCESS && !options.read_only) {
-    code = mdb_env_set_mapsize(environment.handle, static_cast<std::size_t>(options.size_max_bytes));
+    code = mdb_env_set_mapsize(handle, static_cast<std::size_t>(options.size_max_bytes));
   }
-  const std::u8string path = directory.u8string();  // LMDB takes UTF-8 on every platform.
-  if (code == MDB_SUCCESS) {
-    code = mdb_env_open(environment.handle, reinterpret_cast<const char*>(path.c_str()), flags, 0600);
-  }
-  if (code != MDB_SUCCESS && environment.handle != nullptr) {
-    mdb_env_close(environment.handle);
-    environment.handle = nullptr;
-  }
+  const std::u8string text = path.u8string();  // LMDB takes UTF-8 on every platform.
+  if (code == MDB_SUCCESS) code = mdb_env_open(handle, reinterpret_cast<const char*>(text.c_str()), flags, 0600);
+  if (code != MDB_SUCCESS && handle != nullptr) mdb_env_close(std::exchange(handle, nullptr));
   return code;
+}
+
+// Makes the data file of a new store, if there is none: whole, durable, and only then under its name.
+//
+// LMDB itself writes the first pages of a new file in place and syncs neither them nor the name. A crash or an error
+// there leaves a file that is no store, and nobody can tell it from a damaged one.
+Status create_file(const fs::path& directory, const LmdbOptions& options) {
+  const fs::path file = directory / "data.mdb";
+  const fs::path unfinished = directory / "data.mdb.new";
+  std::error_code error;
+  fs::remove(unfinished, error);
+  if (fs::exists(file, error) || error) return Done{};  // If it cannot be seen, opening it tells why.
+  MDB_env* handle = nullptr;
+  int code = open_handle(handle, unfinished, options, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS);
+  if (code != MDB_SUCCESS)
+    return is_denied(code) ? denied(directory, code) : failed("cannot create " + file.string(), code);
+  MDB_stat stat{};
+  mdb_env_stat(handle, &stat);
+  mdb_filehandle_t descriptor{};
+  mdb_env_get_fd(handle, &descriptor);
+  const std::uint64_t begun = 2ull * stat.ms_psize;  // LMDB's two meta pages.
+  const std::uint64_t wanted = std::max(begun, std::min(options.growth_bytes, options.size_max_bytes));
+  const Status durable = extend_with_zeros((std::intptr_t)descriptor, begun, wanted);
+  mdb_env_close(handle);
+  if (!durable) return durable;
+  // A second name, so that a store that somebody else made meanwhile is not replaced.
+  fs::create_hard_link(unfinished, file, error);
+  if (!error) fs::remove(unfinished, error);
+  if (error && !fs::exists(file)) {  // No links on this file system.
+    error.clear();
+    fs::rename(unfinished, file, error);
+  }
+  if (error) return failed("cannot create " + file.string(), error.value());
+  return Done{};
 }
 
 // Opens LMDB's files, without locks where that is safe and the only way.
 Status open_files(Environment& environment, const fs::path& directory, const LmdbOptions& options) {
   // MDB_NOTLS: a snapshot belongs to its object, not to the thread that took it.
   const unsigned flags = MDB_NOTLS | (options.read_only ? MDB_RDONLY : 0u);
-  int code = open_handle(environment, directory, options, flags);
+  int code = open_handle(environment.handle, directory, options, flags);
   std::error_code ignored;
   if (options.read_only && is_denied(code) && !fs::exists(directory / "lock.mdb", ignored) && !ignored) {
     // Every store that was ever written in place has a lock file: this is a copy on a medium that we cannot write.
-    code = open_handle(environment, directory, options, flags | MDB_NOLOCK);
+    code = open_handle(environment.handle, directory, options, flags | MDB_NOLOCK);
   }
   if (code != MDB_SUCCESS) return open_failed(directory, code);
   const std::uint64_t size = fs::file_size(directory / "data.mdb", ignored);
@@ -549,8 +580,9 @@ Result<std::unique_ptr<KeyValue>> open_lmdb(const fs::path& directory, const Lmd
     const bool there = fs::exists(file, error);
     if (error && is_denied(error.value())) return denied(directory, error.value());
     if (!there) return Error{ErrorCode::kNotFound, "there is no store at " + directory.string()};
-  } else if (Status made = make_directory(directory); !made) {
-    return made.error();
+  } else {
+    if (Status made = make_directory(directory); !made) return made.error();
+    if (Status made = create_file(directory, options); !made) return made.error();
   }
   Result<std::shared_ptr<Environment>> environment = open_environment(directory, options);
   if (!environment) return environment.error();

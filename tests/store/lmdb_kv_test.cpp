@@ -150,6 +150,20 @@ TEST_CASE("a file that is no store, and one that was cut short, are refused and 
   }
 }
 
+TEST_CASE("a creation that did not come to its end is begun anew, and ends with one file under one name", "[lmdb]") {
+  const TemporaryDirectory directory;
+  const fs::path kv = directory.path() / "deep" / "kv";
+  fs::create_directories(kv);
+  write_file(kv / "data.mdb.new", std::string(20'000, '\0'));
+  require_ok(taken(open_lmdb(kv, {}))->commit(entry(1, 100)));
+  CHECK_FALSE(fs::exists(kv / "data.mdb.new"));
+  CHECK(fs::hard_link_count(kv / "data.mdb") == 1);
+  // Cut off between the two names: the store is whole, and what it holds stays.
+  fs::create_hard_link(kv / "data.mdb", kv / "data.mdb.new");
+  CHECK(all_rows(*taken(open_lmdb(kv, {})), Table::kMeta) == "head=100001 ");
+  CHECK(fs::hard_link_count(kv / "data.mdb") == 1);
+}
+
 TEST_CASE("one directory is opened once per process, however it is spelled", "[lmdb]") {
   const TemporaryDirectory directory;
   {
