@@ -66,7 +66,7 @@ void Meter::restore(NodeState node, std::vector<VmState> vms) {
 void Meter::begin_empty(const BootId& boot, MonotonicTime monotonic, UtcTime utc_now) {
   node_.started = true;
   node_.boot = boot;
-  node_.last_sample = node_.last_complete = unbroken_since_ = monotonic;
+  node_.last_sample = node_.last_complete = monotonic;
   node_.offset_ms = ms(utc_now) - monotonic.time_since_epoch().count();
   node_.last_utc = utc_now;
   node_.closed_until = hour_of(ms(utc_now));
@@ -181,7 +181,7 @@ Meter::Interval::Touched& Meter::touch(const VmState& vm) {
 bool Meter::unwatched(const VmState& vm) {
   const Interval::Touched& touched = touch(vm);
   if (touched.settled) return false;
-  return !interval_.watched || vm.boot != interval_.sample->boot || vm.seen < unbroken_since_;
+  return !interval_.watched || vm.boot != interval_.sample->boot || unsettled_.contains(vm.vm);
 }
 
 void Meter::seen_until(VmState& vm, MonotonicTime to) {
@@ -200,7 +200,9 @@ void Meter::apply(const VmEvent& event) {
   const bool too_late = vm.present && same_boot && event.at < vm.seen && lowers(vm.levels, event);
   const bool starts = event.kind == VmEventKind::kStarted || event.kind == VmEventKind::kResumed;
   Levels just_before = vm.levels;
-  if (event.kind == VmEventKind::kStarted) just_before.power = Power::kOff;
+  // Only what runs migrates; that a VM goes says nothing else of how it was before.
+  const bool unknown_before = event.kind == VmEventKind::kDeparted && event.how != "migrated";
+  if (event.kind == VmEventKind::kStarted || unknown_before) just_before.power = Power::kOff;
   if (event.levels && event.kind == VmEventKind::kResized)
     just_before = smaller(vm.levels, told(vm.levels, *event.levels));
   if (vm.present) advance(vm, at, just_before);
@@ -253,6 +255,7 @@ void Meter::arrive(VmState& vm, MonotonicTime at) {
   }
   vm.present = true;
   vm.left_behind = false;
+  unsettled_.erase(vm.vm);
   seen_until(vm, at);
   touch(vm).settled = true;
 }
@@ -336,7 +339,12 @@ void Meter::describe(VmState& vm, const VmReading& reading) {
 void Meter::settle_unlisted(VmState& vm) {
   const auto touched = interval_.touched.find(vm.vm);
   if (touched != interval_.touched.end() && touched->second.listed) return;
-  if (interval_.sample->inventory == Inventory::kKnownOnly) return;  // Not known: proven or lost at a later sample.
+  if (interval_.sample->inventory == Inventory::kKnownOnly) {  // Not known: proven or lost at a later sample.
+    const bool settled = touched != interval_.touched.end() && touched->second.settled;
+    const bool open = !interval_.watched || vm.boot != interval_.sample->boot;
+    if (vm.present && open && !settled) unsettled_.insert(vm.vm);
+    return;
+  }
   vm.left_behind = false;
   if (!vm.present) return;
   // Its departure event may still be on its way: one sample's patience. Then it ends at its last proof.
@@ -356,7 +364,6 @@ void Meter::end_interval() {
   node_.boot = sample.boot;
   node_.last_sample = sample.taken_at;
   node_.last_complete = sample.inventory == Inventory::kComplete ? sample.taken_at : interval_.previous_complete;
-  if (!interval_.watched) unbroken_since_ = sample.taken_at;
   node_.last_utc = label(sample.taken_at);
   if (node_.synchronised != sample.clock_synchronised) {
     node_.synchronised = sample.clock_synchronised;

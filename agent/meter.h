@@ -162,11 +162,11 @@ class Meter {
   NodeState node_;
   std::map<VmId, VmState> vms_;
   std::map<VmId, std::vector<DeviceTrack>> former_;  // Of VMs that came back and were not read since.
+  std::set<VmId> unsettled_;  // Present, but not listed at the end of a stretch that nobody watched.
   std::set<VmId> forgotten_;
   std::map<VmId, std::string> gone_rows_;
   std::string moved_row_;  // As it was last given out.
   bool node_changed_ = false;
-  MonotonicTime unbroken_since_{};        // Every event since then is known, if the last interval was watched.
   std::string gap_cause_ = "agent down";  // Of the time since the last sample; "" if it was watched.
   std::int64_t clock_moved_ms_ = 0;
   Interval interval_;

@@ -41,6 +41,7 @@ void Meter::advance(VmState& vm, MonotonicTime to, const Levels& just_before) {
 // The VM was here before a stretch that nobody watched, and it is here at `to`: what is proven about the stretch?
 void Meter::bridge(VmState& vm, MonotonicTime to, const Levels& after, std::optional<MonotonicTime> process_began) {
   touch(vm).settled = touch(vm).estimated = true;
+  unsettled_.erase(vm.vm);
   const Levels low = smaller(vm.levels, after);
   if (vm.boot != interval_.sample->boot) {
     bridge_boots(vm, label(to), with_power(low, after.power), process_began);
@@ -51,8 +52,8 @@ void Meter::bridge(VmState& vm, MonotonicTime to, const Levels& after, std::opti
     return;
   }
   if (to <= vm.seen) return;
-  const bool new_run = process_began && *process_began > vm.seen && *process_began < to;
-  const MonotonicTime known_on = new_run ? *process_began : to;
+  const bool new_run = process_began && *process_began > vm.seen;
+  const MonotonicTime known_on = new_run ? std::min(*process_began, to) : to;
   // Until a run that began inside: on both sides it was here, but nothing says that it was on.
   const Levels until = new_run ? with_power(low, Power::kOff) : low;
   const Span first{label(vm.seen), label(known_on)};

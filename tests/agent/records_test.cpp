@@ -128,6 +128,39 @@ TEST_CASE("a start right after an unwatched stretch proves that the VM was off b
   CHECK(f.total(kMemory) == 1024 * 40'000);
 }
 
+TEST_CASE("a departure right after an unwatched stretch does not tell that the VM was on, a migration does",
+          "[records]") {
+  for (const bool migrated : {false, true}) {
+    MeterFixture f;
+    run_one(f);
+    f.restart_agent();
+    f.event(60, 1, VmEventKind::kDeparted, migrated ? "migrated" : "deleted");
+    f.remove(1);
+    f.at(100);
+    f.close();
+    CHECK(f.total(kVmHours) == 60'000);
+    CHECK(f.total(kMemory) == (migrated ? 1024 * 60'000 : 0));
+  }
+}
+
+TEST_CASE("an event of a VM that was not listed after an unwatched stretch is bridged, too", "[records]") {
+  MeterFixture f;
+  run_one(f);
+  const MeterFixture::Vm here = f.vm(1);
+  f.remove(1);
+  f.inventory(Inventory::kKnownOnly);
+  f.break_events();
+  f.at(0);  // It may have stopped in the same instant.
+  f.inventory(Inventory::kComplete);
+  f.vm(1).levels.power = Power::kOff;
+  f.at(10);
+  f.at(20);
+  f.close();
+  CHECK(f.total(kVmHours) == 20'000);
+  CHECK(f.total(kMemory) == 0);
+  CHECK(f.marks() == "estimated,owner_unknown,partial,usage_lost");
+}
+
 TEST_CASE("across unwatched time memory counts only if the same process or a proven start says that it was on",
           "[records]") {
   const auto memory = [](bool same_run) {
@@ -145,6 +178,18 @@ TEST_CASE("across unwatched time memory counts only if the same process or a pro
   };
   CHECK(memory(true) == 120'000);
   CHECK(memory(false) == 20'000);
+}
+
+TEST_CASE("a run that begins in the instant of the sample does not prove that the VM was on before it", "[records]") {
+  MeterFixture f;
+  run_one(f);
+  f.restart_agent();
+  f.vm(1).run = 2;
+  f.vm(1).began_s = 100;
+  f.at(100);
+  f.close();
+  CHECK(f.total(kVmHours) == 100'000);
+  CHECK(f.total(kMemory) == 0);
 }
 
 TEST_CASE("with count_stopped off, unwatched time that is not proven on is a gap", "[records]") {
