@@ -25,6 +25,8 @@ class Driver {
   Driver(const Workload& workload, const std::vector<Digest>& contents, Recording& recording, fs::path state)
       : workload_(workload), contents_(contents), recording_(recording), state_(std::move(state)) {}
 
+  std::function<void(std::int64_t position)> on_done;  // May be empty.
+
   std::string run(std::vector<bool>* refused);
 
  private:
@@ -34,6 +36,7 @@ class Driver {
   void done(std::int64_t position) {
     position_ = position;
     recording_.mark(position);
+    if (on_done) on_done(position);
   }
 
   const Workload& workload_;
@@ -135,6 +138,14 @@ std::string run(const Workload& workload, const std::vector<Digest>& contents, R
   std::string words = driver.run(refused);
   recording.disarm();
   return words;
+}
+
+std::string run_unrecorded(const Workload& workload, const std::vector<Digest>& contents, const fs::path& root,
+                           const std::function<void(std::int64_t)>& on_done) {
+  Recording none(0);
+  Driver driver(workload, contents, none, root / "var" / "state");
+  driver.on_done = on_done;
+  return driver.run(nullptr);
 }
 
 namespace {

@@ -15,8 +15,8 @@
 
 namespace nodemeter::crash {
 
-enum class Class : std::uint8_t { kKill, kPower, kTorn, kAfterKill, kAfterFault, kFaults, kCanary };
-inline constexpr std::size_t kClassCount = 7;
+enum class Class : std::uint8_t { kKill, kPower, kTorn, kAfterKill, kAfterFault, kFaults, kBlock, kCanary };
+inline constexpr std::size_t kClassCount = 8;
 
 // In shared memory: workers count into it.
 class Tally {
@@ -48,6 +48,10 @@ struct Subject {
 // store refused as full without any fault. For a child process.
 std::string run(const Workload& workload, const std::vector<Digest>& contents, Recording& recording,
                 const std::filesystem::path& root, FaultPlan plan, std::vector<bool>* refused);
+
+// The same on a file system that is recorded elsewhere; `on_done` is told each position that is durable.
+std::string run_unrecorded(const Workload& workload, const std::vector<Digest>& contents,
+                           const std::filesystem::path& root, const std::function<void(std::int64_t)>& on_done);
 
 // Scratch space that goes away; in memory where possible.
 class Scratch {
