@@ -49,6 +49,14 @@ class KvReader final : public Reader {
     return read_parked(**snapshot);
   }
 
+  Result<std::vector<EpochSpan>> epochs() const override {
+    const Result<Stored> stored = marks();
+    if (!stored) return stored.error();
+    std::vector<EpochSpan> spans;
+    for (const EpochRow& row : stored->epochs) spans.push_back({row.epoch, row.oldest_kept, row.before_oldest});
+    return spans;
+  }
+
   Status for_each(Sequence from, const std::function<bool(const Entry&, std::string_view)>& visit,
                   bool all_epochs) const override;
   Result<Sequence> first_reported_at(UtcTime t) const override;

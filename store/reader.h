@@ -17,6 +17,13 @@
 
 namespace nodemeter {
 
+// What is kept of one epoch of a store.
+struct EpochSpan {
+  Epoch epoch;
+  Sequence oldest_kept = 1;
+  Digest before_oldest;  // Chain digest before it.
+};
+
 class Reader {
  public:
   virtual ~Reader() = default;
@@ -31,6 +38,7 @@ class Reader {
   virtual Result<JournalState> state() const = 0;
   virtual Result<std::vector<std::pair<std::string, std::string>>> state_rows(std::string_view prefix) const = 0;
   virtual Result<std::vector<ParkedEntry>> parked() const = 0;
+  virtual Result<std::vector<EpochSpan>> epochs() const = 0;  // Oldest first.
 
   // Visits entries of the newest epoch in order from `from` (and before them all that is kept of older epochs, if
   // `all_epochs`), until `visit` returns false. The row is the stored bytes, valid during the call. Entries that are

@@ -25,6 +25,8 @@ struct CommandLine {
   UsageOptions usage;
   RangeOptions range;
   CatOptions cat;
+  VerifyOptions verify;
+  ExportOptions exported;
   AgentVerbOptions agent;
   SimulateOptions simulate;
   std::string config_file;
@@ -140,9 +142,24 @@ void add_journal_verbs(CLI::App& app, CommandLine& line) {
   };
   add("info", "Node, epoch, sequence numbers, size, parked entries", "nodemeter journal info",
       [&line] { return journal_info(line.common, line.console); });
-  add("verify", "Recompute the chain of digests over everything that is kept",
-      "nodemeter journal verify --state /mnt/backup/nodemeter",
-      [&line] { return journal_verify(line.common, line.console); });
+  CLI::App& verify = add("verify", "Check chain, manifests and signatures: of the journal, or of an exported file",
+                         "nodemeter journal verify evidence.nmx --key signing.pub",
+                         [&line] { return journal_verify(line.common, line.verify, line.console); });
+  verify.add_option("file", line.verify.file, "An exported file, - for standard input (default: the journal)");
+  verify.add_option("--key", line.verify.key,
+                    "The node's public key, or a file with it, as you know it from elsewhere");
+  CLI::App& exported = add("export", "Write a part of the journal as one file that can be checked anywhere",
+                           "nodemeter journal export --start 2026-01-01 --end 2026-02-01 --out january.nmx",
+                           [&line] { return journal_export(line.common, line.exported, line.console); });
+  exported.add_option("--first", line.exported.first, "From this sequence number on");
+  exported.add_option("--last", line.exported.last, "Up to this sequence number");
+  exported.add_option("--start", line.exported.start, "Usage at or after this instant");
+  exported.add_option("--end", line.exported.end, "Usage before this instant");
+  exported.add_option("--subscription", line.exported.subscription, "Only this one's usage, each entry with its proof");
+  exported.add_option("--vm", line.exported.vm, "Only this VM's usage, each entry with its proof");
+  exported.add_option("--out", line.exported.out, "The file; - for standard output");
+  add("rotate-key", "Make a new signing key, vouched for by the present one; the agent must be stopped",
+      "nodemeter journal rotate-key", [&line] { return journal_rotate_key(line.common, line.console); });
   CLI::App& cat = add("cat", "Print entries, oldest first", "nodemeter journal cat --follow --json",
                       [&line] { return journal_cat(line.common, line.cat, line.console); });
   cat.add_option("--from", line.cat.from, "First sequence number (default: the oldest entry)");

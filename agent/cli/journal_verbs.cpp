@@ -98,10 +98,7 @@ std::string check_json(const ChainCheck& check) {
   json.number("firstSequence", check.first);
   json.number("lastSequence", check.last);
   json.text("head", check.head.hex());
-  json.key("faults");
-  json.begin_array();
-  for (const std::string& fault : check.faults) json.text(fault);
-  json.end_array();
+  add_signatures(json, check);
   json.end_object();
   return json.take() + "\n";
 }
@@ -127,25 +124,23 @@ int journal_info(const CommonOptions& common, const Console& console) {
   return kDone;
 }
 
-int journal_verify(const CommonOptions& common, const Console& console) {
+int verify_store(const CommonOptions& common, const std::string& key, const Console& console) {
   const Result<Opened> opened = open_configured(common);
   if (!opened) return say(console, opened.error());
-  const Result<ChainCheck> check = opened->reader->verify([&](std::uint64_t done) {
+  const auto progress = [&](std::uint64_t done) {
     if (console.terminal) console.err << "\r" << done << " entries checked" << std::flush;
-  });
+  };
+  const Result<ChainCheck> check = opened->reader->verify(progress, key);
   if (console.terminal) console.err << "\r\x1b[K" << std::flush;
   if (!check) return say(console, check.error());
   if (common.json) {
     console.out << check_json(*check);
   } else {
     console.out << check->entries << " entries (" << size_text(check->bytes) << ") checked, newest " << check->last
-                << ", head " << check->head.hex() << "\n";
-    for (const std::string& fault : check->faults) console.out << display_text(fault) << "\n";
+                << ", head " << check->head.hex() << "\n"
+                << signatures_text(*check);
   }
-  if (check->faults.empty()) return kDone;
-  console.err << "nodemeter: the chain is broken in " << check->faults.size()
-              << " places: keep this directory as evidence, and compare with what the aggregator holds\n";
-  return kFailed;
+  return verdict(*check, key.empty(), console);
 }
 
 int journal_cat(const CommonOptions& common, const CatOptions& options, const Console& console) {

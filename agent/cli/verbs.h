@@ -58,7 +58,27 @@ int gaps(const CommonOptions& common, const RangeOptions& options, const Console
 int events(const CommonOptions& common, const RangeOptions& options, const Console& console);
 
 int journal_info(const CommonOptions& common, const Console& console);
-int journal_verify(const CommonOptions& common, const Console& console);
+struct VerifyOptions {
+  std::string file;  // An export; "-": standard input; "": the journal itself.
+  std::string key;   // The node's public key, or a file with it; "": believe the first one that is found.
+};
+int journal_verify(const CommonOptions& common, const VerifyOptions& options, const Console& console);
+int verify_store(const CommonOptions& common, const std::string& key, const Console& console);
+
+// What verify says about manifests and signatures, and its exit code.
+class JsonWriter;
+void add_signatures(JsonWriter& json, const ChainCheck& check);
+std::string signatures_text(const ChainCheck& check);
+int verdict(const ChainCheck& check, bool key_believed, const Console& console);
+
+struct ExportOptions {
+  std::uint64_t first = 0, last = 0;  // 0: open on that side.
+  std::string start, end;
+  std::string subscription, vm;  // Either makes an extract with proofs.
+  std::string out;               // "": standard output, unless that is a terminal.
+};
+int journal_export(const CommonOptions& common, const ExportOptions& options, const Console& console);
+int journal_rotate_key(const CommonOptions& common, const Console& console);
 struct CatOptions {
   std::uint64_t from = 0;   // 0: the oldest entry that is kept.
   std::uint64_t count = 0;  // 0: all.
