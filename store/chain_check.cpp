@@ -25,7 +25,7 @@ void ChainChecker::begin(const Epoch& epoch, Sequence first, const Digest& befor
   range_first_ = first;
 }
 
-void ChainChecker::skip_to(Sequence first, const Digest& before) {
+void ChainChecker::skip_to(Sequence first, const std::optional<Digest>& before) {
   if (expected_ == check_.first) check_.first = first;
   expected_ = first;
   previous_ = before;

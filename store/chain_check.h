@@ -40,8 +40,9 @@ class ChainChecker {
   // The rows that follow are of `epoch`, from `first` on, and continue the chain at `before`.
   void begin(const Epoch& epoch, Sequence first, const Digest& before);
 
-  // The entries up to `first` are gone by a legal way (pruned meanwhile); the chain goes on at `before`.
-  void skip_to(Sequence first, const Digest& before);
+  // The entries up to `first` are not at hand, which is no fault (pruned meanwhile); the chain goes on at `before`, if
+  // that is known.
+  void skip_to(Sequence first, const std::optional<Digest>& before);
 
   // The next row, stored under `sequence`.
   void take(Sequence sequence, std::string_view row);

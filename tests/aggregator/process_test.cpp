@@ -17,6 +17,7 @@
 #include "platform/files.h"
 #include "platform/text.h"
 #include "tests/aggregator/plain_client.h"
+#include "tests/aggregator/program.h"
 #include "tests/sim/memory_kv.h"
 #include "tests/uploader/chain.h"
 #include "tests/uploader/temporary_directory.h"
@@ -28,74 +29,16 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::await_port;
 using testing::ChainBuilder;
 using testing::PlainClient;
+using testing::Program;
+using testing::run;
 using testing::TemporaryDirectory;
-
-// One run of the program. Its output goes to files; it is ended by its own process id.
-class Program {
- public:
-  Program(const TemporaryDirectory& directory, std::vector<std::string> arguments) : directory_(directory) {
-    const std::string out = directory.file("out");
-    const std::string err = directory.file("err");
-    arguments.insert(arguments.begin(), AGGREGATOR_PROGRAM);
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    pid_ = ::fork();
-    if (pid_ != 0) return;
-    ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
-    ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
-    ::execv(argv[0], argv.data());
-    ::_exit(127);
-  }
-  Program(const Program&) = delete;
-  Program& operator=(const Program&) = delete;
-  ~Program() {
-    if (pid_ > 0) end(SIGKILL);
-  }
-
-  // The exit code, or 128 + the signal.
-  int end(int signal) {
-    ::kill(pid_, signal);
-    return wait();
-  }
-  int wait() {
-    int status = 0;
-    ::waitpid(pid_, &status, 0);
-    pid_ = 0;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-  [[nodiscard]] std::string out() const { return *read_file(directory_.file("out"), 100u << 20); }
-  [[nodiscard]] std::string err() const { return *read_file(directory_.file("err"), 1u << 20); }
-
- private:
-  const TemporaryDirectory& directory_;
-  pid_t pid_ = 0;
-};
-
-int await_port(const std::string& file) {
-  for (int i = 0; i < 2'000; ++i) {
-    const Result<std::string> text = read_file(file, 100);
-    if (text) return std::stoi(*text);
-    std::this_thread::sleep_for(milliseconds(5));
-  }
-  FAIL("the aggregator did not start");
-  return 0;
-}
 
 std::vector<std::string> serve(const TemporaryDirectory& d, int port = 0) {
   std::filesystem::remove(d.file("port"));
   return {"--listen", "127.0.0.1:" + std::to_string(port), "--state", d.file("state"), "--port-file", d.file("port")};
-}
-
-int run(const TemporaryDirectory& directory, const std::vector<std::string>& arguments, std::string* out = nullptr,
-        std::string* err = nullptr) {
-  Program program(directory, arguments);
-  const int code = program.wait();
-  if (out != nullptr) *out = program.out();
-  if (err != nullptr) *err = program.err();
-  return code;
 }
 
 }  // namespace
@@ -192,7 +135,7 @@ TEST_CASE("asked to stop, it answers what it has begun and exits with 0", "[proc
   CHECK(testing::status_of(client.answer()) == 200);
   std::string out;
   CHECK(run(directory, {"verify", "--state", directory.file("state")}, &out) == 0);
-  CHECK(out.find("50 rows, 1 chains, 0 forks, 0 holes, 0 faults") != std::string::npos);
+  CHECK(out.find("50 rows, 1 chains, 0 forks, 0 of 0 manifests signed, 0 holes, 0 faults") != std::string::npos);
 }
 
 TEST_CASE("a second one on the same state is told so", "[process]") {
@@ -232,7 +175,7 @@ TEST_CASE("verify tells holes by 3 and forks by 1, and rows shows both", "[proce
     CHECK(program.end(SIGTERM) == 0);
   }
   CHECK(run(directory, {"verify", "--state", directory.file("state")}, &out) == 1);
-  CHECK(out.find("7 rows, 1 chains, 1 forks, 0 holes, 0 faults") != std::string::npos);
+  CHECK(out.find("7 rows, 1 chains, 1 forks, 0 of 0 manifests signed, 0 holes, 0 faults") != std::string::npos);
   CHECK(run(directory, {"rows", "--state", directory.file("state"), "--node", "node-1", "--json"}, &out) == 0);
   CHECK(std::count(out.begin(), out.end(), '\n') == 7);
   const auto row = nlohmann::json::parse(out.substr(0, out.find('\n')));

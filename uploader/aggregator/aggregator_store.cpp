@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::string_view kFormatKey = "format";
 constexpr std::string_view kArrivalKey = "arrival";
+constexpr std::string_view kPinPrefix = "key/";
 constexpr std::size_t kArrivalBytes = 8;
 constexpr std::size_t kTailBytes = 8 + 32;  // Sequence and digest at the end of a row's key.
 
@@ -102,6 +103,7 @@ Status read_marks(const Snapshot& snapshot, const ChainKey& chain, Sequence firs
 
 // What one batch changes.
 struct AggregatorStore::Plan {
+  bool pin = false;  // The node has shown its key for the first time.
   std::vector<const IngestRow*> fresh;
   std::uint64_t forks = 0;
   Sequence contiguous = 0;
@@ -226,6 +228,11 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
                               " does not continue the digest chain of the entry before it that is stored here"});
     }
     if (const Status planned = plan_rows(**snapshot, batch, head, plan); !planned) return planned.error();
+    if (!batch.first_key.empty()) {
+      const auto pinned = (*snapshot)->get(Table::kMeta, std::string(kPinPrefix) + batch.node.text());
+      if (!pinned) return pinned.error();
+      plan.pin = !pinned->has_value();
+    }
   }
   StoreOutcome outcome{.acknowledged = batch.last,
                        .resend_from = std::nullopt,
@@ -256,12 +263,30 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
   }
   writes.push_back(Write{.table = Table::kState, .key = "h" + chain_prefix(chain), .value = encode_head(head)});
   writes.push_back(Write{.table = Table::kMeta, .key = std::string(kArrivalKey), .value = arrival_bytes});
+  if (plan.pin) {
+    writes.push_back(
+        Write{.table = Table::kMeta, .key = std::string(kPinPrefix) + batch.node.text(), .value = batch.first_key});
+  }
   if (const Status committed = kv_.commit(writes); !committed) return committed.error();
   heads_[chain] = head;
   arrival_ = arrival;
   // Asked for only together with something new: a node that no longer has what is missing is not asked for ever.
   if (head.contiguous < batch.last) outcome.resend_from = head.contiguous + 1;
   return std::variant<StoreOutcome, Refusal>(outcome);
+}
+
+Result<std::map<NodeId, std::string>> pinned_keys(const KeyValue& kv) {
+  const auto snapshot = kv.snapshot();
+  if (!snapshot) return snapshot.error();
+  std::map<NodeId, std::string> keys;
+  const Status scanned = (*snapshot)->scan(Table::kMeta, kPinPrefix, [&](std::string_view key, std::string_view value) {
+    if (!key.starts_with(kPinPrefix)) return false;
+    const auto node = NodeId::parse(key.substr(kPinPrefix.size()));
+    if (node) keys.emplace(*node, value);
+    return true;
+  });
+  if (!scanned) return scanned.error();
+  return keys;
 }
 
 Status for_each_row(const KeyValue& kv, const std::optional<NodeId>& node,

@@ -4,7 +4,8 @@
 //   kEntries  <node> 00 <epoch:16> <sequence:8> <digest:32>  ->  arrival:i64 (ms since 1970, UTC) and the row as sent
 //   kState    "h" <node> 00 <epoch:16>                       ->  ChainHead
 //   kMeta     "format"                                       ->  u32
-//             "arrival"                                      ->  i64: the newest arrival time ever given
+//             "key/" <node>                                    ->  the node's public key, as its first manifest showed
+//             it "arrival"                                      ->  i64: the newest arrival time ever given
 // A row's key is its dedup mark, so row, mark and head are one commit by construction. Two rows with one sequence
 // number and different digests are a fork of that node's chain: both stay, and the fork is counted and reported.
 //
@@ -95,12 +96,17 @@ class AggregatorStore {
 Status for_each_row(const KeyValue& kv, const std::optional<NodeId>& node,
                     const std::function<bool(const StoredRow&)>& visit);
 
+// The key of each node that has ever sent a signed manifest: pinned by the first, whatever comes later.
+Result<std::map<NodeId, std::string>> pinned_keys(const KeyValue& kv);
+
 struct StoreCheck {
   std::uint64_t rows = 0;
   std::uint64_t chains = 0;
   std::uint64_t forks = 0;
-  std::vector<std::string> holes;   // Entries that no node has delivered (yet). At most kFaultsMax are spelled out.
-  std::vector<std::string> faults;  // Rows that do not decode, do not fit their key or break their chain.
+  std::uint64_t manifests = 0;
+  std::uint64_t signed_manifests = 0;  // By the node's key, as its first manifest showed it.
+  std::vector<std::string> holes;      // Entries that no node has delivered (yet). At most kFaultsMax are spelled out.
+  std::vector<std::string> faults;     // Rows that do not decode, do not fit their key or break their chain.
 };
 inline constexpr std::size_t kFaultsMax = 1'000;
 

@@ -4,6 +4,7 @@
 
 #include "platform/text.h"
 #include "store/entry_codec.h"
+#include "store/manifest.h"
 
 namespace nodemeter {
 namespace {
@@ -70,6 +71,14 @@ std::optional<Refusal> check_row(const DecodedEntry& decoded, const IngestBatch&
   return std::nullopt;
 }
 
+// A manifest that makes no sense is stored like any row: it is the node's word, and verify names it.
+void note_key(const Entry& entry, IngestBatch& batch) {
+  const Result<Manifest> manifest = manifest_of(entry);
+  if (manifest && verify_signature(manifest->public_key, manifest->statement.text(), manifest->signature)) {
+    batch.first_key = manifest->public_key;
+  }
+}
+
 std::optional<Refusal> check_claims(const IngestClaims& claims, const IngestBatch& batch) {
   const std::string range = std::to_string(batch.first) + "-" + std::to_string(batch.last);
   if (!claims.sequence.empty() && claims.sequence != range) {
@@ -105,6 +114,7 @@ std::variant<IngestBatch, Refusal> decode_batch(const IngestClaims& claims, std:
     batch.rows.push_back(IngestRow{.sequence = decoded->entry.sequence,
                                    .digest = decoded->entry.digest,
                                    .row = body.substr(offset, decoded->row.size())});
+    if (decoded->entry.kind == EntryKind::kManifest && batch.first_key.empty()) note_key(decoded->entry, batch);
     batch.last = decoded->entry.sequence;
     batch.reported_last = decoded->entry.reported_at;
     offset += decoded->row.size();

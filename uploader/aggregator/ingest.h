@@ -43,6 +43,7 @@ struct IngestBatch {
   Sequence last = 0;
   UtcTime reported_last{};  // Reported time of the last row.
   std::vector<IngestRow> rows;
+  std::string first_key;        // Public key of the first signed manifest among the rows; "": there is none.
   std::string_view first_body;  // The first row without its digest: the store links it to what came before.
 };
 

@@ -12,9 +12,12 @@
 #include "platform/clock.h"
 #include "platform/files.h"
 #include "platform/log.h"
+#include "platform/random.h"
+#include "platform/text.h"
 #include "store/lmdb_kv.h"
 #include "uploader/aggregator/aggregator_store.h"
 #include "uploader/aggregator/config.h"
+#include "uploader/aggregator/import_file.h"
 #include "uploader/aggregator/row_json.h"
 #include "uploader/aggregator/server.h"
 
@@ -30,6 +33,9 @@ constexpr int kIncomplete = 3;
 
 // Address space, not disk: the file grows with what is stored.
 constexpr std::uint64_t kStoreSizeMax = 256ull << 30;
+
+// A report has a line of some hundred bytes for each run of a file.
+constexpr std::size_t kReportMax = 16u << 20;
 
 // The HTTP library waits with select(), which knows descriptors below 1024 only. More connections than this wait in
 // the kernel's queue.
@@ -88,13 +94,45 @@ sigset_t stop_signals() {
   return set;
 }
 
+// What is needed to take in files beside requests.
+class Inbox {
+ public:
+  Inbox(const fs::path& state, AggregatorStore& store, const IngestLimits& limits, const Clock& clock, Log& log)
+      : state_(state), store_(store), limits_(limits), clock_(clock), log_(log) {}
+  void look() {
+    const auto done = import_inbox_files(state_, store_, limits_, clock_);
+    const std::string trouble = done ? "" : done.error().message;
+    if (!trouble.empty() && trouble != trouble_) log_.error("cannot import", {{"why", trouble}});
+    trouble_ = trouble;
+    if (!done) return;
+    for (const auto& [file, report] : *done) {
+      if (report.error.empty()) {
+        log_.info("imported", {{"file", display_text(file)}, {"report", report.json()}});
+      } else {
+        log_.warning("not imported", {{"file", display_text(file)}, {"why", report.error}});
+      }
+    }
+  }
+
+ private:
+  const fs::path& state_;
+  AggregatorStore& store_;
+  const IngestLimits& limits_;
+  const Clock& clock_;
+  Log& log_;
+  std::string trouble_;
+};
+
 // Serves until a stop signal (0) or until the store fails (1).
-int serve_until_stopped(AggregatorServer& server, Log& log) {
+int serve_until_stopped(AggregatorServer& server, Inbox& inbox, Log& log) {
   std::thread serving([&] { server.run(); });
   const sigset_t signals = stop_signals();
   const timespec patience{.tv_sec = 0, .tv_nsec = 200'000'000};
   int signal = 0;
-  while (signal <= 0 && !server.failed()) signal = sigtimedwait(&signals, nullptr, &patience);
+  while (signal <= 0 && !server.failed()) {
+    signal = sigtimedwait(&signals, nullptr, &patience);
+    if (signal <= 0) inbox.look();
+  }
   log.info(signal > 0 ? "stopping: requests under way are finished first" : "stopping: the store has failed");
   server.stop();
   serving.join();
@@ -124,7 +162,9 @@ int serve(const ServeFlags& flags) {
   }
   if (!lock) return say(kFailed, lock.error().message);
   const fs::path rows = rows_directory(config->state);
-  if (const Status made = make_state_directory(rows); !made) return say(kFailed, made.error().message);
+  for (const fs::path& made_here : {rows, import_inbox(config->state)}) {
+    if (const Status made = make_state_directory(made_here); !made) return say(kFailed, made.error().message);
+  }
   const auto kv = open_lmdb(rows, LmdbOptions{.size_max_bytes = kStoreSizeMax});
   if (!kv) return say(kFailed, kv.error().message);
   const auto store = AggregatorStore::open(**kv);
@@ -142,7 +182,8 @@ int serve(const ServeFlags& flags) {
     const Status written = replace_file(flags.port_file, std::to_string((*server)->port()) + "\n");
     if (!written) return say(kFailed, written.error().message);
   }
-  return serve_until_stopped(**server, *log);
+  Inbox inbox(config->state, **store, options->limits, *clock, *log);
+  return serve_until_stopped(**server, inbox, *log);
 }
 
 Result<std::unique_ptr<KeyValue>> open_for_reading(const std::string& state) {
@@ -181,9 +222,64 @@ int verify(const std::string& state) {
   for (const std::string& fault : check->faults) std::cout << "fault: " << fault << "\n";
   for (const std::string& hole : check->holes) std::cout << "hole: " << hole << "\n";
   std::cout << check->rows << " rows, " << check->chains << " chains, " << check->forks << " forks, "
-            << check->holes.size() << " holes, " << check->faults.size() << " faults\n";
+            << check->signed_manifests << " of " << check->manifests << " manifests signed, " << check->holes.size()
+            << " holes, " << check->faults.size() << " faults\n";
   if (!check->faults.empty() || check->forks > 0) return kFailed;
   return check->holes.empty() ? kDone : kIncomplete;
+}
+
+int tell(const std::string& file, const ImportReport& report) {
+  std::cout << report.json() << "\n";
+  if (!report.error.empty()) return say(kFailed, file + ": " + report.error);
+  return kDone;
+}
+
+// The aggregator runs: it imports what appears in its inbox, and leaves its report there.
+int import_by_server(const fs::path& state, const std::string& file) {
+  const std::string name = Random::from_system().uuid().text();
+  const fs::path part = import_inbox(state) / (name + ".part");
+  const fs::path report = import_inbox(state) / (name + ".json");
+  std::error_code error;
+  fs::copy_file(file, part, error);
+  if (error) return say(kFailed, "cannot copy " + file + " to " + part.string() + ": " + error.message());
+  fs::rename(part, import_inbox(state) / (name + kImportSuffix), error);
+  if (error) return say(kFailed, "cannot rename " + part.string() + ": " + error.message());
+  constexpr auto kLook = std::chrono::milliseconds(100);
+  constexpr auto kPatience = std::chrono::minutes(30);
+  for (auto waited = std::chrono::milliseconds(0); waited < kPatience; waited += kLook) {
+    const Result<std::string> text = read_file(report, kReportMax);
+    if (text) {
+      fs::remove(report, error);
+      std::cout << *text;
+      return text->starts_with("{\"error\":\"\"") ? kDone : say(kFailed, file + " was not imported");
+    }
+    std::this_thread::sleep_for(kLook);
+  }
+  return say(kFailed, "the running aggregator has not imported it yet; its report will be " + report.string());
+}
+
+int import(const std::string& state, const std::vector<std::string>& files, const IngestLimits& limits) {
+  for (const fs::path& wanted : {fs::path(state), rows_directory(state), import_inbox(state)}) {
+    if (const Status made = make_state_directory(wanted); !made) return say(kFailed, made.error().message);
+  }
+  const Result<FileLock> lock = FileLock::acquire(fs::path(state) / "lock");
+  if (!lock && lock.error().code != ErrorCode::kLocked) return say(kFailed, lock.error().message);
+  int code = kDone;
+  if (!lock) {
+    for (const std::string& file : files) code = std::max(code, import_by_server(state, file));
+    return code;
+  }
+  const auto kv = open_lmdb(rows_directory(state), LmdbOptions{.size_max_bytes = kStoreSizeMax});
+  if (!kv) return say(kFailed, kv.error().message);
+  const auto store = AggregatorStore::open(**kv);
+  if (!store) return say(kFailed, store.error().message);
+  const std::unique_ptr<Clock> clock = system_clock();
+  for (const std::string& file : files) {
+    const Result<ImportReport> report = import_file(fs::path(file), **store, limits, *clock);
+    if (!report) return say(kFailed, report.error().message);
+    code = std::max(code, tell(file, *report));
+  }
+  return code;
 }
 
 int check_config(const std::string& file) {
@@ -223,6 +319,15 @@ int run(int argc, char** argv) {
   CLI::App* const verify_verb =
       app.add_subcommand("verify", "recompute every chain; exit 1: faults or forks, 3: entries are missing");
   verify_verb->add_option("--state", state, "state directory")->required();
+  CLI::App* const import_verb =
+      app.add_subcommand("import",
+                         "store what nodemeter journal export wrote, each entry once; prints what was stored as JSON\n"
+                         "Example: nodemeter-aggregator import january.nmx --state DIR");
+  std::vector<std::string> files;
+  bool allow_simulated = false;
+  import_verb->add_option("files", files, "exported files")->required();
+  import_verb->add_option("--state", state, "state directory")->required();
+  import_verb->add_flag("--allow-simulated", allow_simulated, "also take simulated rows (trials)");
   CLI::App* const version = app.add_subcommand("version", "print the version");
   CLI::App* const config = app.add_subcommand("config", "work on a configuration file");
   config->require_subcommand(1);
@@ -236,6 +341,11 @@ int run(int argc, char** argv) {
   }
   if (*rows) return print_rows(state, node, json);
   if (*verify_verb) return verify(state);
+  if (*import_verb) {
+    IngestLimits limits;
+    limits.allow_simulated = allow_simulated;
+    return import(state, files, limits);
+  }
   if (*check) return check_config(file);
   if (*version) {
     std::cout << "nodemeter-aggregator " << NODEMETER_VERSION << " (store format " << kAggregatorFormat

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "store/chain_check.h"
 #include "store/entry_codec.h"
 #include "uploader/aggregator/aggregator_store.h"
 
@@ -10,6 +11,8 @@ namespace {
 // Walks the rows in key order and keeps, per chain, the digests of the sequence number before the current one.
 class Verifier {
  public:
+  explicit Verifier(std::map<NodeId, std::string> keys) : keys_(std::move(keys)) {}
+
   void visit(const StoredRow& row) {
     if (check_.rows++ == 0 || row.node != node_ || row.epoch != epoch_) begin_chain(row);
     if (row.sequence == sequence_) {
@@ -30,11 +33,30 @@ class Verifier {
     check_row(row);
   }
 
-  [[nodiscard]] StoreCheck take() { return std::move(check_); }
+  [[nodiscard]] StoreCheck take() {
+    end_chain();
+    return std::move(check_);
+  }
 
  private:
+  // What the node's own manifests and signatures say.
+  void end_chain() {
+    if (!manifests_) return;
+    const ChainCheck checked = manifests_->finish();
+    for (const std::string& what : checked.faults) {
+      if (check_.faults.size() < kFaultsMax) check_.faults.push_back(node_.text() + " " + epoch_.text() + " " + what);
+    }
+    check_.manifests += checked.manifests;
+    check_.signed_manifests += checked.signed_manifests;
+    manifests_.reset();
+  }
+
   void begin_chain(const StoredRow& row) {
+    end_chain();
     ++check_.chains;
+    const auto key = keys_.find(row.node);
+    manifests_.emplace(key == keys_.end() ? "" : key->second);
+    manifests_->begin(row.epoch, 1, Digest{});
     node_ = row.node;
     epoch_ = row.epoch;
     sequence_ = 0;
@@ -54,11 +76,19 @@ class Verifier {
       fault(row, "is stored under another entry's key");
       return;
     }
-    if (unknown_before_) return;
+    if (unknown_before_) {
+      manifests_->skip_to(row.sequence, std::nullopt);
+      manifests_->take(row.sequence, row.row);
+      return;
+    }
     const bool linked = std::any_of(before_.begin(), before_.end(), [&](const Digest& previous) {
       return chain_digest(previous, decoded->body) == row.digest;
     });
     if (!linked) fault(row, "does not continue the chain");
+    // Of a fork the first branch is followed; that there is another one is told already.
+    if (here_.size() > 1) return;
+    if (!linked || before_.size() > 1) manifests_->skip_to(row.sequence, std::nullopt);
+    manifests_->take(row.sequence, row.row);
   }
 
   [[nodiscard]] std::string name(Sequence sequence) const {
@@ -80,12 +110,16 @@ class Verifier {
   bool unknown_before_ = false;
   std::vector<Digest> before_;
   std::vector<Digest> here_;
+  std::optional<ChainChecker> manifests_;
+  const std::map<NodeId, std::string> keys_;  // As pinned.
 };
 
 }  // namespace
 
 Result<StoreCheck> verify_store(const KeyValue& kv) {
-  Verifier verifier;
+  Result<std::map<NodeId, std::string>> keys = pinned_keys(kv);
+  if (!keys) return keys.error();
+  Verifier verifier(std::move(*keys));
   const Status walked = for_each_row(kv, std::nullopt, [&](const StoredRow& row) {
     verifier.visit(row);
     return true;

@@ -1,0 +1,175 @@
+// Goal: a file that was carried here by hand is a delivery like any other: whole or not at all, each entry once.
+// Method: a signed journal in memory, exported, imported into a store in memory and, through the program, into a
+// stopped and into a running aggregator.
+
+#include "uploader/aggregator/import_file.h"
+
+#include <catch2/catch.hpp>
+#include <fstream>
+
+#include "store/export_rows.h"
+#include "store/journal.h"
+#include "tests/aggregator/program.h"
+#include "tests/sim/memory_kv.h"
+#include "tests/uploader/chain.h"
+
+namespace nodemeter {
+namespace {
+
+using testing::Program;
+using testing::TemporaryDirectory;
+
+struct Carried {
+  Carried() : kv(disk) {
+    JournalOptions options;
+    options.node = *NodeId::parse("node-1");
+    options.key = SigningKey::from_seed(std::string(32, 'k')).value();
+    auto opened = Journal::open(kv, options, random);
+    REQUIRE(opened.ok());
+    journal = std::move(*opened);
+    for (int hour = 1; hour <= 3; ++hour) append(20, 490'000 + hour);
+    auto store = AggregatorStore::open(far);
+    REQUIRE(store.ok());
+    aggregator = std::move(*store);
+  }
+  void append(int entries, std::int64_t closed_until) {
+    JournalCommit commit;
+    for (int i = 0; i < entries; ++i) commit.entries.push_back(testing::entry_of(0, ""));
+    commit.closed_until = closed_until;
+    REQUIRE(journal->commit(commit, clock->now().utc).ok());
+  }
+  std::string exported(const ExportFilter& filter = {}) {
+    std::string bytes;
+    ExportWriter writer([&bytes](std::string_view more) {
+      bytes += more;
+      return Status(Done{});
+    });
+    REQUIRE(export_rows(*Reader::on(kv), filter, "test", writer, {}).ok());
+    REQUIRE(writer.finish().ok());
+    return bytes;
+  }
+  ImportReport import(const std::string& bytes, const IngestLimits& limits = {}) {
+    const auto open = [&bytes]() -> Result<ExportReader::Origin> {
+      return ExportReader::Origin([&bytes, at = std::size_t{0}](std::size_t size_max) mutable -> Result<std::string> {
+        std::string part = bytes.substr(at, size_max);
+        at += part.size();
+        return part;
+      });
+    };
+    const Result<ImportReport> report = import_file(open, *aggregator, limits, *clock);
+    REQUIRE(report.ok());
+    return *report;
+  }
+
+  MemoryDisk disk, far_disk;
+  MemoryKv kv, far{far_disk};
+  Random random{3};
+  std::unique_ptr<Clock> clock = system_clock();
+  std::unique_ptr<Journal> journal;
+  std::unique_ptr<AggregatorStore> aggregator;
+};
+
+}  // namespace
+
+TEST_CASE("a file is stored whole, in batches of the receiver's size, and once", "[import]") {
+  Carried f;
+  const std::string bytes = f.exported();
+  IngestLimits small;
+  small.rows_max = 7;
+  ImportReport report = f.import(bytes, small);
+  CHECK(report.error.empty());
+  REQUIRE(report.runs.size() == 1);
+  CHECK(report.runs[0].first == 1);
+  CHECK(report.runs[0].last == 63);
+  CHECK(report.runs[0].stored == 63);
+  CHECK(report.key == to_hex(SigningKey::from_seed(std::string(32, 'k')).value().public_key()));
+  report = f.import(bytes);
+  CHECK(report.runs[0].stored == 0);
+  CHECK(report.runs[0].repeats == 63);
+  const Result<StoreCheck> check = verify_store(f.far);
+  REQUIRE(check.ok());
+  CHECK(check->faults == std::vector<std::string>{});
+  CHECK(check->rows == 63);
+  CHECK(check->signed_manifests == 3);
+}
+
+TEST_CASE("overlapping runs leave no hole and double nothing", "[import]") {
+  Carried f;
+  ExportFilter early, late;
+  early.last = 40;
+  late.first = 30;
+  CHECK(f.import(f.exported(late)).runs[0].stored == 34);
+  CHECK(f.import(f.exported(early)).runs[0].stored == 29);
+  const Result<StoreCheck> check = verify_store(f.far);
+  CHECK(check->holes.empty());
+  CHECK(check->faults == std::vector<std::string>{});
+  CHECK(check->rows == 63);
+}
+
+TEST_CASE("of a file that does not hold nothing is stored", "[import]") {
+  Carried f;
+  std::string bytes = f.exported();
+  SECTION("cut short") { bytes.resize(bytes.size() / 2); }
+  SECTION("changed") { bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1); }
+  SECTION("an extract") {
+    ExportFilter filter;
+    filter.vm = testing::entry_of(0, "").vm;
+    bytes = f.exported(filter);
+  }
+  CHECK_FALSE(f.import(bytes).error.empty());
+  CHECK(verify_store(f.far)->rows == 0);
+}
+
+TEST_CASE("what a node signed with another key than its first is named by verify", "[import]") {
+  Carried f;
+  f.import(f.exported());
+  Carried other;
+  other.disk = MemoryDisk{};
+  MemoryKv kv(other.disk);
+  JournalOptions options;
+  options.node = *NodeId::parse("node-1");
+  options.key = SigningKey::from_seed(std::string(32, 'x')).value();
+  auto journal = Journal::open(kv, options, f.random);
+  REQUIRE(journal.ok());
+  JournalCommit commit;
+  commit.entries.push_back(testing::entry_of(0, ""));
+  commit.closed_until = 490'001;
+  REQUIRE((*journal)->commit(commit, f.clock->now().utc).ok());
+  std::string bytes;
+  ExportWriter writer([&bytes](std::string_view more) {
+    bytes += more;
+    return Status(Done{});
+  });
+  REQUIRE(export_rows(*Reader::on(kv), {}, "test", writer, {}).ok());
+  REQUIRE(writer.finish().ok());
+  CHECK(f.import(bytes).error.empty());
+  const Result<StoreCheck> check = verify_store(f.far);
+  REQUIRE(check->faults.size() == 1);
+  CHECK(check->faults.front().find("signed with another key than the node's") != std::string::npos);
+}
+
+TEST_CASE("the verb imports with the aggregator stopped and running", "[import][process]") {
+  Carried f;
+  TemporaryDirectory directory;
+  const std::string file = directory.file("node.nmx");
+  std::ofstream(file, std::ios::binary) << f.exported();
+  std::string out;
+  CHECK(testing::run(directory, {"import", file, "--state", directory.file("state")}, &out) == 0);
+  CHECK(out.find("\"acknowledged\":63,\"stored\":63,\"repeats\":0,\"forks\":0") != std::string::npos);
+
+  f.append(5, 490'010);
+  std::ofstream(file, std::ios::binary) << f.exported();
+  TemporaryDirectory served;
+  Program program(served,
+                  {"--listen", "127.0.0.1:0", "--state", directory.file("state"), "--port-file", served.file("port")});
+  testing::await_port(served.file("port"));
+  CHECK(testing::run(directory, {"import", file, "--state", directory.file("state")}, &out) == 0);
+  CHECK(out.find("\"acknowledged\":69,\"stored\":6,\"repeats\":63,\"forks\":0") != std::string::npos);
+  std::ofstream(file, std::ios::binary) << "nonsense";
+  CHECK(testing::run(directory, {"import", file, "--state", directory.file("state")}, &out) == 1);
+  CHECK(out.find("not a whole export file") != std::string::npos);
+  CHECK(program.end(SIGTERM) == 0);
+  CHECK(std::filesystem::is_empty(directory.file("state") + "/import"));
+}
+
+}  // namespace nodemeter
