@@ -1,9 +1,11 @@
-// The few operations on a database file that its library leaves to us: growing it durably and syncing it.
+// The few operations on a database file that its library leaves to us: growing it durably, syncing it, and reading it
+// without a memory map, so that a short file or a bad sector is an error and not the end of the process.
 
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 
 #include "platform/result.h"
 
@@ -15,5 +17,26 @@ Status extend_with_zeros(std::intptr_t file, std::uint64_t from, std::uint64_t t
 
 // Makes content and size of a file durable. kNotFound, kPermissionDenied, kUnavailable.
 Status sync_file(const std::filesystem::path& path);
+
+// A file that is open for reading by position. Any thread.
+class DataFile {
+ public:
+  // kNotFound, kPermissionDenied, kUnavailable.
+  static Result<DataFile> open(const std::filesystem::path& path);
+  DataFile(const DataFile&) = delete;
+  DataFile& operator=(const DataFile&) = delete;
+  DataFile(DataFile&& other) noexcept;
+  DataFile& operator=(DataFile&&) = delete;
+  ~DataFile();
+
+  // kUnavailable.
+  [[nodiscard]] Result<std::uint64_t> size() const;
+  // Fills `into` and returns how much of it there was: less only at the file's end. kUnavailable: the disk refuses.
+  [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<char> into) const;
+
+ private:
+  explicit DataFile(std::intptr_t handle) : handle_(handle) {}
+  std::intptr_t handle_;
+};
 
 }  // namespace nodemeter

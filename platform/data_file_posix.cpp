@@ -1,12 +1,14 @@
 #include "platform/data_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 namespace nodemeter {
 
@@ -48,6 +50,40 @@ Status sync_file(const std::filesystem::path& path) {
   ::close(fd);
   if (result != 0) return failed("cannot sync " + path.string(), error);
   return Done{};
+}
+
+Result<DataFile> DataFile::open(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) return DataFile(fd);
+  const ErrorCode code = errno == ENOENT || errno == ENOTDIR ? ErrorCode::kNotFound
+                         : errno == EACCES || errno == EPERM ? ErrorCode::kPermissionDenied
+                                                             : ErrorCode::kUnavailable;
+  return Error{code, "cannot open " + path.string() + ": " + std::generic_category().message(errno)};
+}
+
+DataFile::DataFile(DataFile&& other) noexcept : handle_(std::exchange(other.handle_, -1)) {}
+
+DataFile::~DataFile() {
+  if (handle_ >= 0) ::close(static_cast<int>(handle_));
+}
+
+Result<std::uint64_t> DataFile::size() const {
+  struct stat info {};
+  if (::fstat(static_cast<int>(handle_), &info) != 0) return failed("cannot read the data file's size", errno);
+  return static_cast<std::uint64_t>(info.st_size);
+}
+
+Result<std::size_t> DataFile::read_at(std::uint64_t offset, std::span<char> into) const {
+  std::size_t done = 0;
+  while (done < into.size()) {
+    const ssize_t n =
+        ::pread(static_cast<int>(handle_), into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return failed("cannot read the data file at byte " + std::to_string(offset + done), errno);
+    if (n == 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  return done;
 }
 
 }  // namespace nodemeter

@@ -12,14 +12,14 @@
 #include "platform/data_file.h"
 #include "platform/files.h"
 #include "platform/process.h"
+#include "store/lmdb_check.h"
+#include "store/page_snapshot.h"
 
 namespace nodemeter {
 
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::array<const char*, kTableCount> kTableNames{"meta", "state", "entries"};
 
 // ---- Errors ----
 
@@ -105,6 +105,7 @@ class DirectoryClaim {
   ~DirectoryClaim() {
     if (!name_.empty()) open_directories().remove(name_);
   }
+  [[nodiscard]] const std::string& name() const { return name_; }
 
  private:
   explicit DirectoryClaim(std::string name) : name_(std::move(name)) {}
@@ -118,7 +119,7 @@ struct Environment {
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
   ~Environment() {
-    if (handle != nullptr) mdb_env_close(handle);
+    if (handle != nullptr && !abandoned) mdb_env_close(handle);
   }
   [[nodiscard]] std::uint64_t page_bytes() const {
     MDB_stat stat{};
@@ -135,7 +136,19 @@ struct Environment {
   DirectoryClaim claim;  // Released after the handle is closed.
   MDB_env* handle = nullptr;
   std::array<MDB_dbi, kTableCount> tables{};
+  std::shared_ptr<const lmdb_pages::ByteSource> bytes;  // The data file, read without LMDB.
+  bool abandoned = false;  // LMDB lost track in the middle of something: its handles are not touched again.
 };
+
+// LMDB found its own state broken. Thrown through its C code, which has nothing to clean up that we would use again.
+struct BrokenPromise {
+  std::string what;
+};
+
+void on_assertion(MDB_env* handle, const char* what) {
+  static_cast<Environment*>(mdb_env_get_userctx(handle))->abandoned = true;
+  throw BrokenPromise{what};
+}
 
 class Transaction {
  public:
@@ -152,112 +165,53 @@ class Transaction {
       code = mdb_txn_begin(environment.handle, nullptr, flags, &handle);
     }
     if (code != MDB_SUCCESS) return failed("cannot begin a transaction", code);
-    return Transaction(handle);
+    return Transaction(environment, handle);
   }
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;
-  Transaction(Transaction&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Transaction(Transaction&& other) noexcept
+      : environment_(other.environment_), handle_(std::exchange(other.handle_, nullptr)) {}
   Transaction& operator=(Transaction&&) = delete;
   ~Transaction() {
-    if (handle_ != nullptr) mdb_txn_abort(handle_);
+    if (handle_ != nullptr && !environment_->abandoned) mdb_txn_abort(handle_);
   }
   [[nodiscard]] MDB_txn* get() const { return handle_; }
+  [[nodiscard]] std::uint64_t id() const { return mdb_txn_id(handle_); }
   // LMDB's code. The transaction is over either way.
   int commit() { return mdb_txn_commit(std::exchange(handle_, nullptr)); }
 
  private:
-  explicit Transaction(MDB_txn* handle) : handle_(handle) {}
+  Transaction(const Environment& environment, MDB_txn* handle) : environment_(&environment), handle_(handle) {}
+  const Environment* environment_;
   MDB_txn* handle_;
 };
 
-class Cursor {
- public:
-  Cursor(MDB_txn* transaction, MDB_dbi table) { code_ = mdb_cursor_open(transaction, table, &handle_); }
-  Cursor(const Cursor&) = delete;
-  Cursor& operator=(const Cursor&) = delete;
-  ~Cursor() {
-    if (handle_ != nullptr) mdb_cursor_close(handle_);
-  }
-  // Moves; afterwards key() and value() are valid until the next move. LMDB's code.
-  int move(MDB_cursor_op operation) {
-    return code_ != MDB_SUCCESS ? code_ : mdb_cursor_get(handle_, &key_, &value_, operation);
-  }
-  int seek(std::string_view from) {
-    if (from.empty()) return move(MDB_FIRST);
-    key_ = {from.size(), const_cast<char*>(from.data())};
-    return move(MDB_SET_RANGE);
-  }
-  [[nodiscard]] std::string_view key() const { return {static_cast<const char*>(key_.mv_data), key_.mv_size}; }
-  [[nodiscard]] std::string_view value() const { return {static_cast<const char*>(value_.mv_data), value_.mv_size}; }
-
- private:
-  MDB_cursor* handle_ = nullptr;
-  int code_ = MDB_SUCCESS;
-  MDB_val key_{};
-  MDB_val value_{};
-};
-
-// Pages in all trees, LMDB's own list of free pages (handle 0) and its two meta pages included.
-std::uint64_t pages_in_trees(MDB_txn* transaction, const Environment& environment) {
-  std::uint64_t pages = 2 + kTableCount;
-  const auto add = [&](MDB_dbi table) {
-    MDB_stat stat{};
-    if (mdb_stat(transaction, table, &stat) == MDB_SUCCESS) {
-      pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
-    }
-  };
-  add(0);
-  for (const MDB_dbi table : environment.tables) add(table);
-  return pages;
-}
-
 // ---- Snapshot ----
 
-class LmdbSnapshot final : public Snapshot {
- public:
-  LmdbSnapshot(std::shared_ptr<Environment> environment, Transaction transaction)
-      : environment_(std::move(environment)), transaction_(std::move(transaction)) {}
-
-  Result<std::optional<std::string>> get(Table table, std::string_view key) const override {
-    if (key.empty() || key.size() > kKeyBytesMax) return std::optional<std::string>{};
-    MDB_val wanted{key.size(), const_cast<char*>(key.data())};
-    MDB_val found{};
-    const int code = mdb_get(transaction_.get(), handle_of(table), &wanted, &found);
-    if (code == MDB_NOTFOUND) return std::optional<std::string>{};
-    if (code != MDB_SUCCESS) return failed("cannot read the store", code);
-    return std::optional<std::string>(std::in_place, static_cast<const char*>(found.mv_data), found.mv_size);
-  }
-
-  Status scan(Table table, std::string_view from,
-              const std::function<bool(std::string_view, std::string_view)>& visit) const override {
-    Cursor cursor(transaction_.get(), handle_of(table));
-    int code = cursor.seek(from);
-    while (code == MDB_SUCCESS && visit(cursor.key(), cursor.value())) code = cursor.move(MDB_NEXT);
-    if (code != MDB_SUCCESS && code != MDB_NOTFOUND) return failed("cannot read the store", code);
-    return Done{};
-  }
-
-  Result<std::optional<std::pair<std::string, std::string>>> last_below(Table table,
-                                                                        std::string_view below) const override {
-    using Row = std::pair<std::string, std::string>;
-    Cursor cursor(transaction_.get(), handle_of(table));
-    int code = below.empty() ? MDB_NOTFOUND : cursor.seek(below);
-    if (code == MDB_SUCCESS) {
-      code = cursor.move(MDB_PREV);
-    } else if (code == MDB_NOTFOUND) {
-      code = cursor.move(MDB_LAST);
-    }
-    if (code == MDB_NOTFOUND) return std::optional<Row>{};
-    if (code != MDB_SUCCESS) return failed("cannot read the store", code);
-    return std::optional<Row>(Row(cursor.key(), cursor.value()));
-  }
-
- private:
-  [[nodiscard]] MDB_dbi handle_of(Table table) const { return environment_->tables[static_cast<std::size_t>(table)]; }
-
-  std::shared_ptr<Environment> environment_;  // Outlives the transaction.
-  Transaction transaction_;
+// What keeps the pages of a snapshot from being used again.
+struct Pin {
+  std::shared_ptr<Environment> environment;  // Outlives the transaction.
+  Transaction transaction;
 };
+
+// Meta pages are read while a writer may replace them: a mixture of two does not last.
+constexpr int kAttempts = 5;
+
+// What is in the file stays in the file: LMDB keeps the pages of this version, and they are read around its map.
+Result<std::unique_ptr<Snapshot>> snapshot_of(const std::shared_ptr<Environment>& environment) {
+  std::optional<Error> last;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    Result<Transaction> transaction = Transaction::begin(*environment, MDB_RDONLY);
+    if (!transaction) return transaction.error();
+    const std::uint64_t id = transaction->id();
+    auto pin = std::make_shared<Pin>(Pin{environment, std::move(transaction).value()});
+    Result<std::unique_ptr<Snapshot>> snapshot = page_snapshot(environment->bytes, id, std::move(pin));
+    if (snapshot) return snapshot;
+    last = snapshot.error();
+    if (last->code == ErrorCode::kNotFound) return *last;
+  }
+  return Error{last->code, "the store at " + environment->claim.name() + " is damaged: " + last->message};
+}
 
 // ---- The store ----
 
@@ -276,15 +230,14 @@ class LmdbKv final : public KeyValue {
   Status commit(const std::vector<Write>& writes) override;
 
   Result<std::unique_ptr<Snapshot>> snapshot() const override {
-    if (poisoned_) return refusal();
-    Result<Transaction> transaction = Transaction::begin(*environment_, MDB_RDONLY);
-    if (!transaction) return transaction.error();
-    return std::unique_ptr<Snapshot>(std::make_unique<LmdbSnapshot>(environment_, std::move(transaction).value()));
+    if (poisoned_ || environment_->abandoned) return refusal();
+    return snapshot_of(environment_);
   }
 
   Usage usage() const override {
     Usage usage;
     usage.size_max_bytes = options_.size_max_bytes;
+    if (environment_->abandoned) return usage;
     if (options_.read_only) {
       MDB_envinfo info{};
       mdb_env_info(environment_->handle, &info);
@@ -292,27 +245,38 @@ class LmdbKv final : public KeyValue {
     }
     const Result<Transaction> transaction = Transaction::begin(*environment_, MDB_RDONLY);
     if (!transaction) return usage;
-    usage.used_bytes = pages_in_trees(transaction->get(), *environment_) * page_bytes_;
-    MDB_stat stat{};
-    if (mdb_stat(transaction->get(), environment_->tables[static_cast<std::size_t>(Table::kEntries)], &stat) == 0) {
-      usage.entries_bytes = (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * page_bytes_;
-      usage.entries = stat.ms_entries;
+    const Result<lmdb_pages::Version> version = lmdb_pages::read_version(*environment_->bytes, transaction->id());
+    if (!version) return usage;
+    const Result<std::vector<lmdb_pages::Tree>> tables = lmdb_pages::read_tables(*environment_->bytes, *version);
+    if (!tables) return usage;
+    usage.used_bytes = lmdb_pages::pages_in_trees(*version, *tables) * page_bytes_;
+    for (const lmdb_pages::Tree& tree : *tables) {
+      if (tree.name != kTableNames[static_cast<std::size_t>(Table::kEntries)]) continue;
+      usage.entries_bytes = (tree.branch_pages + tree.leaf_pages + tree.overflow_pages) * page_bytes_;
+      usage.entries = tree.entries;
     }
     return usage;
   }
 
   void maintain() override {
+    if (environment_->abandoned) return;
     int freed = 0;
     mdb_reader_check(environment_->handle, &freed);
   }
 
  private:
+  Status commit_checked(const std::vector<Write>& writes);
   Status make_room(const std::vector<Write>& writes, std::uint64_t pages_used);
   Status grow(std::uint64_t bytes_wanted);
   int put(MDB_txn* transaction, const Write& write) const;
   Error finish_failed_commit(int code);
   [[nodiscard]] Error refusal() const {
+    if (environment_->abandoned) return damaged("LMDB met something impossible in it");
     return Error{ErrorCode::kUnavailable, "the store at " + directory_.string() + " had an I/O error: reopen it"};
+  }
+
+  [[nodiscard]] Error damaged(const std::string& what) const {
+    return Error{ErrorCode::kCorrupt, (directory_ / "data.mdb").string() + " is damaged: " + what};
   }
 
   std::shared_ptr<Environment> environment_;
@@ -412,7 +376,15 @@ Error LmdbKv::finish_failed_commit(int code) {
 }
 
 Status LmdbKv::commit(const std::vector<Write>& writes) {
-  if (poisoned_) return refusal();
+  if (poisoned_ || environment_->abandoned) return refusal();
+  try {
+    return commit_checked(writes);
+  } catch (const BrokenPromise& broken) {
+    return damaged("LMDB gave up (" + broken.what + ")");
+  }
+}
+
+Status LmdbKv::commit_checked(const std::vector<Write>& writes) {
   if (options_.read_only) return Error{ErrorCode::kPermissionDenied, directory_.string() + " is open for reading only"};
   for (const Write& write : writes) {
     if (write.key.empty() || write.key.size() > kKeyBytesMax) {
@@ -425,7 +397,11 @@ Status LmdbKv::commit(const std::vector<Write>& writes) {
     poisoned_ = transaction.error().code == ErrorCode::kUnavailable;
     return transaction.error();
   }
-  if (Status room = make_room(writes, pages_in_trees(transaction->get(), *environment_)); !room) return room;
+  // LMDB follows whatever the pages say that it changes: they are looked at before.
+  const Result<std::uint64_t> pages =
+      lmdb_pages::check_writes(*environment_->bytes, transaction->id() - 1, writes, kTableNames);
+  if (!pages) return damaged(pages.error().message);
+  if (Status room = make_room(writes, *pages); !room) return room;
   for (const Write& write : writes) {
     if (const int code = put(transaction->get(), write); code != MDB_SUCCESS) {
       return failed("cannot write to the store at " + directory_.string(), code);
@@ -514,6 +490,27 @@ Status create_file(const fs::path& directory, const LmdbOptions& options) {
   return Done{};
 }
 
+// Before LMDB believes the file. A file without a byte is one that is being created.
+Status check_file(const fs::path& file, bool read_only, std::shared_ptr<const lmdb_pages::ByteSource>& bytes) {
+  Result<std::shared_ptr<const lmdb_pages::ByteSource>> opened = lmdb_pages::open_bytes(file);
+  if (!opened && opened.error().code == ErrorCode::kNotFound) return Done{};
+  if (!opened) return Done{};  // LMDB says what account or path would do.
+  bytes = std::move(*opened);
+  const Result<std::uint64_t> size = bytes->size();
+  if (!size || *size == 0) return Done{};
+  Status holds = Done{};
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const Result<lmdb_pages::Version> before = lmdb_pages::read_version(*bytes);
+    // While a writer goes on, pages of this version are used again: what is read later is checked then.
+    holds = !before ? Status(before.error()) : read_only ? Status(Done{}) : lmdb_pages::check_quick(*bytes);
+    if (holds) return holds;
+    const Result<lmdb_pages::Version> after = lmdb_pages::read_version(*bytes);
+    if (before && after && before->transaction == after->transaction) break;
+  }
+  return Error{ErrorCode::kCorrupt, file.string() + " is not a store of this program, or it is damaged: " +
+                                        holds.error().message + ". Set it aside and restore a backup"};
+}
+
 // Opens LMDB's files, without locks where that is safe and the only way.
 Status open_files(Environment& environment, const fs::path& directory, const LmdbOptions& options) {
   // MDB_NOTLS: a snapshot belongs to its object, not to the thread that took it.
@@ -525,6 +522,8 @@ Status open_files(Environment& environment, const fs::path& directory, const Lmd
     code = open_handle(environment.handle, directory, options, flags | MDB_NOLOCK);
   }
   if (code != MDB_SUCCESS) return open_failed(directory, code);
+  mdb_env_set_userctx(environment.handle, &environment);
+  mdb_env_set_assert(environment.handle, on_assertion);
   const std::uint64_t size = fs::file_size(directory / "data.mdb", ignored);
   const std::uint64_t needed = environment.pages_touched() * environment.page_bytes();
   if (!ignored && size < needed && size > 0) {
@@ -544,6 +543,14 @@ int open_tables(Environment& environment, unsigned transaction_flags, unsigned t
     if (code != MDB_SUCCESS) return code;
   }
   return transaction->commit();
+}
+
+// What reads only needs no handles of LMDB's.
+Status find_tables(const std::shared_ptr<Environment>& environment, const fs::path& file) {
+  const Result<std::unique_ptr<Snapshot>> snapshot = snapshot_of(environment);
+  if (snapshot) return Done{};
+  if (snapshot.error().code != ErrorCode::kNotFound) return snapshot.error();
+  return Error{ErrorCode::kNotFound, "there is no journal in " + file.string() + " (yet)"};
 }
 
 // Makes files, names and a first stretch of zeros durable before anything is committed.
@@ -567,13 +574,18 @@ Result<std::shared_ptr<Environment>> open_environment(const fs::path& directory,
     return Error{ErrorCode::kLocked, directory.string() + " is already open in this process: share that handle"};
   }
   auto environment = std::make_shared<Environment>(std::move(*claim));
+  const fs::path file = directory / "data.mdb";
+  if (Status holds = check_file(file, options.read_only, environment->bytes); !holds) return holds.error();
   if (Status opened = open_files(*environment, directory, options); !opened) return opened.error();
+  if (!environment->bytes) {
+    Result<std::shared_ptr<const lmdb_pages::ByteSource>> bytes = lmdb_pages::open_bytes(file);
+    if (!bytes) return bytes.error();
+    environment->bytes = std::move(*bytes);
+  }
   return environment;
 }
 
-}  // namespace
-
-Result<std::unique_ptr<KeyValue>> open_lmdb(const fs::path& directory, const LmdbOptions& options) {
+Result<std::unique_ptr<KeyValue>> open_store(const fs::path& directory, const LmdbOptions& options) {
   const fs::path file = directory / "data.mdb";
   std::error_code error;
   if (options.read_only) {
@@ -591,13 +603,25 @@ Result<std::unique_ptr<KeyValue>> open_lmdb(const fs::path& directory, const Lmd
   if (!options.read_only) {
     if (Status durable = make_durable(**environment, directory, options, file_bytes); !durable) return durable.error();
   }
-  int code = open_tables(**environment, MDB_RDONLY, 0);
-  if (code == MDB_NOTFOUND && options.read_only) {
-    return Error{ErrorCode::kNotFound, "there is no journal in " + file.string() + " (yet)"};
+  if (options.read_only) {
+    if (Status there = find_tables(*environment, file); !there) return there.error();
+  } else {
+    int code = open_tables(**environment, MDB_RDONLY, 0);
+    if (code == MDB_NOTFOUND) code = open_tables(**environment, 0, MDB_CREATE);
+    if (code != MDB_SUCCESS) return open_failed(directory, code);
   }
-  if (code == MDB_NOTFOUND) code = open_tables(**environment, 0, MDB_CREATE);
-  if (code != MDB_SUCCESS) return open_failed(directory, code);
   return std::unique_ptr<KeyValue>(std::make_unique<LmdbKv>(std::move(*environment), directory, options, file_bytes));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<KeyValue>> open_lmdb(const fs::path& directory, const LmdbOptions& options) {
+  try {
+    return open_store(directory, options);
+  } catch (const BrokenPromise& broken) {
+    return Error{ErrorCode::kCorrupt,
+                 (directory / "data.mdb").string() + " is damaged: LMDB gave up (" + broken.what + ")"};
+  }
 }
 
 Status copy_lmdb(const fs::path& from, const fs::path& to) {

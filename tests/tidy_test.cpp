@@ -120,7 +120,7 @@ TEST_CASE("a vendor header stays in its files", "[tidy]") {
 TEST_CASE("every test file is named so that the build picks it up", "[tidy]") {
   const std::regex in_build(
       "tests/(main|tidy_test)\\.cpp|tests/[a-z_]+/[a-z_0-9]+(_test|_bench|_peer|_fuzz|_main|_conformance)\\.cpp|tests/"
-      "(sim|crash|cli|agent|uploader|aggregator|store|collectors|platform)/[a-z_0-9]+\\.cpp");
+      "(sim|corruption|crash|cli|agent|uploader|aggregator|store|collectors|platform)/[a-z_0-9]+\\.cpp");
   std::vector<std::string> found;
   for (const Source& source : sources()) {
     if (layer_of(source.path) != "tests" || source.path.ends_with(".h")) continue;

@@ -1,0 +1,118 @@
+#include "store/page_snapshot.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace nodemeter {
+
+namespace {
+
+using namespace lmdb_pages;
+
+class PageSnapshot final : public Snapshot {
+ public:
+  PageSnapshot(std::shared_ptr<const ByteSource> bytes, std::shared_ptr<const void> pin, Version version)
+      : bytes_(std::move(bytes)), pin_(std::move(pin)), version_(std::move(version)) {}
+
+  Status find_tables() {
+    Result<std::vector<Tree>> tables = read_tables(*bytes_, version_);
+    if (!tables) return tables.error();
+    if (tables->empty()) return Error{ErrorCode::kNotFound, "the store has no tables"};
+    for (std::size_t i = 0; i < kTableCount; ++i) {
+      const auto tree = std::ranges::find(*tables, kTableNames[i], &Tree::name);
+      if (tree == tables->end()) {
+        return Error{ErrorCode::kCorrupt, std::string("there is no table ") + kTableNames[i]};
+      }
+      tables_[i] = *tree;
+    }
+    return Done{};
+  }
+
+  Result<std::optional<std::string>> get(Table table, std::string_view key) const override {
+    if (key.empty() || key.size() > kKeyBytesMax) return std::optional<std::string>{};
+    Cursor cursor(*bytes_, version_, tree(table));
+    const Result<bool> there = cursor.seek(key);
+    if (!there) return damaged(there.error());
+    if (!*there || cursor.key() != key) return std::optional<std::string>{};
+    const Result<std::string_view> value = cursor.value();
+    if (!value) return damaged(value.error());
+    return std::optional<std::string>(*value);
+  }
+
+  Status scan(Table table, std::string_view from,
+              const std::function<bool(std::string_view, std::string_view)>& visit) const override {
+    Cursor cursor(*bytes_, version_, tree(table));
+    Result<bool> there = cursor.seek(from);
+    for (; there && *there; there = cursor.next()) {
+      const Result<std::string_view> value = cursor.value();
+      if (!value) return damaged(value.error());
+      if (!visit(cursor.key(), *value)) return Done{};
+    }
+    return there ? Status(Done{}) : Status(damaged(there.error()));
+  }
+
+  Result<std::optional<std::pair<std::string, std::string>>> last_below(Table table,
+                                                                        std::string_view below) const override {
+    using Row = std::pair<std::string, std::string>;
+    Cursor cursor(*bytes_, version_, tree(table));
+    Result<bool> there = below.empty() ? Result<bool>(false) : cursor.seek(below);
+    if (there) there = *there ? cursor.previous() : cursor.last();
+    if (!there) return damaged(there.error());
+    if (!*there) return std::optional<Row>{};
+    const Result<std::string_view> value = cursor.value();
+    if (!value) return damaged(value.error());
+    return std::optional<Row>(Row(cursor.key(), *value));
+  }
+
+ private:
+  [[nodiscard]] const Tree& tree(Table table) const { return tables_[static_cast<std::size_t>(table)]; }
+  static Error damaged(const Error& error) { return Error{error.code, "the store is damaged: " + error.message}; }
+
+  std::shared_ptr<const ByteSource> bytes_;
+  std::shared_ptr<const void> pin_;
+  Version version_;
+  std::array<Tree, kTableCount> tables_;
+};
+
+class PagesKv final : public KeyValue {
+ public:
+  explicit PagesKv(std::shared_ptr<const ByteSource> bytes) : bytes_(std::move(bytes)) {}
+  Status commit(const std::vector<Write>& /*writes*/) override {
+    return Error{ErrorCode::kPermissionDenied, "a damaged store is open for reading only"};
+  }
+  Result<std::unique_ptr<Snapshot>> snapshot() const override { return page_snapshot(bytes_, {}, {}); }
+  Usage usage() const override {
+    const Result<Version> version = read_version(*bytes_);
+    if (!version) return {};
+    Usage usage;
+    usage.used_bytes = (version->last_page + 1) * version->page_bytes;
+    usage.size_max_bytes = version->map_bytes;
+    return usage;
+  }
+
+ private:
+  std::shared_ptr<const ByteSource> bytes_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Snapshot>> page_snapshot(std::shared_ptr<const ByteSource> bytes,
+                                                std::optional<std::uint64_t> transaction,
+                                                std::shared_ptr<const void> pin) {
+  Result<Version> version = read_version(*bytes, transaction);
+  if (!version && version.error().code == ErrorCode::kNotFound) {
+    return Error{ErrorCode::kUnavailable, version.error().message};
+  }
+  if (!version) return version.error();
+  auto snapshot = std::make_unique<PageSnapshot>(std::move(bytes), std::move(pin), std::move(*version));
+  if (Status found = snapshot->find_tables(); !found) return found.error();
+  return std::unique_ptr<Snapshot>(std::move(snapshot));
+}
+
+Result<std::unique_ptr<KeyValue>> open_pages(const std::filesystem::path& directory) {
+  Result<std::shared_ptr<const ByteSource>> bytes = open_bytes(directory / "data.mdb");
+  if (!bytes) return bytes.error();
+  return std::unique_ptr<KeyValue>(std::make_unique<PagesKv>(std::move(*bytes)));
+}
+
+}  // namespace nodemeter
