@@ -382,21 +382,22 @@ Result<bool> Cursor::seek(std::string_view from) {
   const auto before = [&](std::string_view a, std::string_view b) {
     return !b.empty() && (a.empty() || compare_keys(tree_.numbered, a, b) < 0);
   };
-  const bool here = !levels_.empty() && levels_.back().page.leaf() && !before(from, levels_.back().low) &&
-                    !(levels_.back().high && !before(from, *levels_.back().high));
-  if (!here) {
-    levels_.clear();
+  const auto belongs = [&](const Level& level) {
+    return !before(from, level.low) && !(level.high && !before(from, *level.high));
+  };
+  while (!levels_.empty() && !belongs(levels_.back())) levels_.pop_back();
+  if (levels_.empty()) {
     if (Status pushed = push(tree_.root, {}, {}); !pushed) return pushed.error();
-    while (!levels_.back().page.leaf()) {
-      Level& branch = levels_.back();
-      branch.index = 0;
-      std::size_t high = branch.page.count();
-      while (high - branch.index > 1) {
-        const std::size_t middle = branch.index + (high - branch.index) / 2;
-        (before(from, branch.page.key(middle)) ? high : branch.index) = middle;
-      }
-      if (Status pushed = push_child(); !pushed) return pushed.error();
+  }
+  while (!levels_.back().page.leaf()) {
+    Level& branch = levels_.back();
+    branch.index = 0;
+    std::size_t high = branch.page.count();
+    while (high - branch.index > 1) {
+      const std::size_t middle = branch.index + (high - branch.index) / 2;
+      (before(from, branch.page.key(middle)) ? high : branch.index) = middle;
     }
+    if (Status pushed = push_child(); !pushed) return pushed.error();
   }
   Level& leaf = levels_.back();
   std::size_t low = 0;

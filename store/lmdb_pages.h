@@ -138,7 +138,8 @@ class Cursor {
   Cursor(const ByteSource& bytes, const Version& version, const Tree& tree)
       : bytes_(bytes), version_(version), tree_(tree) {}
 
-  // To the first key >= `from` (of all, if empty); false: there is none. Stays on the leaf where it can.
+  // To the first key >= `from` (of all, if empty); false: there is none. Reads no page again that the way
+  // there shares with the last one.
   Result<bool> seek(std::string_view from);
   Result<bool> last();
   Result<bool> next();

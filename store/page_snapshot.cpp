@@ -30,13 +30,11 @@ class PageSnapshot final : public Snapshot {
 
   Result<std::optional<std::string>> get(Table table, std::string_view key) const override {
     if (key.empty() || key.size() > kKeyBytesMax) return std::optional<std::string>{};
-    Cursor cursor(*bytes_, version_, tree(table));
-    const Result<bool> there = cursor.seek(key);
-    if (!there) return damaged(there.error());
-    if (!*there || cursor.key() != key) return std::optional<std::string>{};
-    const Result<std::string_view> value = cursor.value();
-    if (!value) return damaged(value.error());
-    return std::optional<std::string>(*value);
+    std::optional<Cursor>& cursor = last_[static_cast<std::size_t>(table)];
+    if (!cursor) cursor.emplace(*bytes_, version_, tree(table));
+    Result<std::optional<std::string>> found = get(*cursor, key);
+    if (!found) cursor.reset();
+    return found;
   }
 
   Status scan(Table table, std::string_view from,
@@ -65,6 +63,15 @@ class PageSnapshot final : public Snapshot {
   }
 
  private:
+  static Result<std::optional<std::string>> get(Cursor& cursor, std::string_view key) {
+    const Result<bool> there = cursor.seek(key);
+    if (!there) return damaged(there.error());
+    if (!*there || cursor.key() != key) return std::optional<std::string>{};
+    const Result<std::string_view> value = cursor.value();
+    if (!value) return damaged(value.error());
+    return std::optional<std::string>(*value);
+  }
+
   [[nodiscard]] const Tree& tree(Table table) const { return tables_[static_cast<std::size_t>(table)]; }
   static Error damaged(const Error& error) { return Error{error.code, "the store is damaged: " + error.message}; }
 
@@ -72,6 +79,8 @@ class PageSnapshot final : public Snapshot {
   std::shared_ptr<const void> pin_;
   Version version_;
   std::array<Tree, kTableCount> tables_;
+  // Where get() was last, by table: keys that lie near each other share most of their way.
+  mutable std::array<std::optional<Cursor>, kTableCount> last_;
 };
 
 class PagesKv final : public KeyValue {

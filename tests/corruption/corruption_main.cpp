@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 constexpr unsigned kSecondsPerTrial = 30;
 
 // Exit codes of a trial. Everything else is a crash.
-enum Outcome : int { kDetected = 20, kHarmless = 21, kValueChanged = 22, kUndetected = 23 };
+enum Outcome : int { kDetected = 20, kHarmless = 21, kUndetected = 22 };
 
 LmdbOptions options() {
   LmdbOptions options;
@@ -40,22 +40,14 @@ LmdbOptions options() {
   return options;
 }
 
-// Marks and state in one, entries in the other.
-struct Content {
-  Digest rows;
-  Digest entries;
-  friend bool operator==(const Content&, const Content&) = default;
-};
-
-Result<Content> content_of(const KeyValue& kv) {
+Result<Digest> content_of(const KeyValue& kv) {
   const Result<std::unique_ptr<Snapshot>> snapshot = kv.snapshot();
   if (!snapshot) return snapshot.error();
-  Content content;
+  Digest content;
   for (const Table table : {Table::kMeta, Table::kState, Table::kEntries}) {
-    Digest& digest = table == Table::kEntries ? content.entries : content.rows;
     const Status read = (*snapshot)->scan(table, {}, [&](std::string_view key, std::string_view value) {
       const std::string sizes = std::to_string(key.size()) + "," + std::to_string(value.size());
-      digest = digest_of({digest.view(), sizes, key, value});
+      content = digest_of({content.view(), sizes, key, value});
       return true;
     });
     if (!read) return read.error();
@@ -64,7 +56,7 @@ Result<Content> content_of(const KeyValue& kv) {
 }
 
 // What agent and operator find out about the store.
-Outcome examine(const fs::path& directory, const Content& expected) {
+Outcome examine(const fs::path& directory, const Digest& expected) {
   const Result<std::unique_ptr<KeyValue>> kv = open_lmdb(directory, options());
   if (!kv) return kDetected;
   Random random(1);
@@ -75,10 +67,9 @@ Outcome examine(const fs::path& directory, const Content& expected) {
   const auto bytes = lmdb_pages::open_bytes(directory / "data.mdb");
   const Result<lmdb_pages::WholeCheck> pages = lmdb_pages::check_whole(**bytes);
   if (!pages || !pages->faults.empty()) return kDetected;
-  const Result<Content> content = content_of(**kv);
+  const Result<Digest> content = content_of(**kv);
   if (!content) return kDetected;
-  if (*content == expected) return kHarmless;
-  return content->entries == expected.entries ? kValueChanged : kUndetected;
+  return *content == expected ? kHarmless : kUndetected;
 }
 
 // What an agent does that has not noticed.
@@ -131,11 +122,11 @@ int in_child(const std::function<int()>& work) {
 }
 
 struct Tally {
-  std::uint64_t tried = 0, detected = 0, harmless = 0, values = 0, undetected = 0, crashed = 0;
+  std::uint64_t tried = 0, detected = 0, harmless = 0, undetected = 0, crashed = 0;
 };
 using Tallies = std::map<std::string, Tally>;
 
-std::string try_one(const fs::path& directory, const Original& original, const Damage& damage, const Content& expected,
+std::string try_one(const fs::path& directory, const Original& original, const Damage& damage, const Digest& expected,
                     Tally& tally) {
   ++tally.tried;
   write_damaged(directory, original.bytes, damage);
@@ -145,10 +136,6 @@ std::string try_one(const fs::path& directory, const Original& original, const D
   std::string complaint;
   if (outcome == kDetected) ++tally.detected;
   if (outcome == kHarmless) ++tally.harmless;
-  if (outcome == kValueChanged) {
-    ++tally.values;
-    complaint = "value changed: " + damage.text() + "\n";
-  }
   if (outcome == kUndetected) {
     ++tally.undetected;
     complaint = "UNDETECTED: " + damage.text() + "\n";
@@ -162,7 +149,7 @@ std::string try_one(const fs::path& directory, const Original& original, const D
 
 // The share of one worker, as lines of text.
 std::string work(const fs::path& directory, const Original& original, const std::vector<Damage>& all, unsigned worker,
-                 unsigned workers, const Content& expected) {
+                 unsigned workers, const Digest& expected) {
   Tallies tallies;
   std::string text;
   for (std::size_t i = worker; i < all.size(); i += workers) {
@@ -172,7 +159,7 @@ std::string work(const fs::path& directory, const Original& original, const std:
     std::string name = kind;
     std::replace(name.begin(), name.end(), ' ', '_');
     text += "= " + name;
-    for (const std::uint64_t n : {t.tried, t.detected, t.harmless, t.values, t.undetected, t.crashed}) {
+    for (const std::uint64_t n : {t.tried, t.detected, t.harmless, t.undetected, t.crashed}) {
       text += " " + std::to_string(n);
     }
     text += "\n";
@@ -191,12 +178,11 @@ void merge(const std::string& text, Tallies& tallies) {
     std::istringstream words(line.substr(2));
     std::string name;
     Tally t;
-    words >> name >> t.tried >> t.detected >> t.harmless >> t.values >> t.undetected >> t.crashed;
+    words >> name >> t.tried >> t.detected >> t.harmless >> t.undetected >> t.crashed;
     Tally& sum = tallies[name];
     sum.tried += t.tried;
     sum.detected += t.detected;
     sum.harmless += t.harmless;
-    sum.values += t.values;
     sum.undetected += t.undetected;
     sum.crashed += t.crashed;
   }
@@ -204,17 +190,16 @@ void merge(const std::string& text, Tallies& tallies) {
 
 int report(const Tallies& tallies) {
   Tally total;
-  std::cout << "damage                 tried  detected  harmless  value only  undetected  ended\n";
+  std::cout << "damage                 tried  detected  harmless  undetected  ended\n";
   const auto line = [](const std::string& name, const Tally& t) {
     std::cout << name << std::string(22 - std::min<std::size_t>(21, name.size()), ' ') << t.tried << "  " << t.detected
-              << "  " << t.harmless << "  " << t.values << "  " << t.undetected << "  " << t.crashed << "\n";
+              << "  " << t.harmless << "  " << t.undetected << "  " << t.crashed << "\n";
   };
   for (const auto& [name, t] : tallies) {
     line(name, t);
     total.tried += t.tried;
     total.detected += t.detected;
     total.harmless += t.harmless;
-    total.values += t.values;
     total.undetected += t.undetected;
     total.crashed += t.crashed;
   }
@@ -229,7 +214,7 @@ int run(std::size_t count, std::uint64_t seed) {
   const Original original = make_journal(base / "original", seed);
   const Result<std::unique_ptr<KeyValue>> kv = open_lmdb(base / "original", options());
   if (!kv) throw std::runtime_error(kv.error().message);
-  const Result<Content> expected = content_of(**kv);
+  const Result<Digest> expected = content_of(**kv);
   if (!expected) throw std::runtime_error(expected.error().message);
   const std::vector<Damage> all = damages(original, seed, count);
   std::cout << "a journal of " << original.bytes.size() / 4096 << " pages, " << all.size() << " damages, seed " << seed

@@ -36,7 +36,7 @@ void run(Journal& journal, Random& random, int commits, std::int64_t& now) {
   for (int i = 0; i < commits; ++i) {
     JournalCommit commit;
     now += 60'000;
-    const std::uint64_t entries = random.below(6);
+    const std::uint64_t entries = random.below(12);
     for (std::uint64_t k = 0; k < entries; ++k)
       commit.entries.push_back(usage_entry(random.below(50), now / 3'600'000));
     if (i % 25 == 0) {
@@ -48,6 +48,7 @@ void run(Journal& journal, Random& random, int commits, std::int64_t& now) {
       commit.state.push_back({"vm/" + std::to_string(random.below(30)), std::string(random.below(900), 's')});
     }
     if (i % 7 == 0) commit.state.push_back({"vm/" + std::to_string(random.below(30)), std::nullopt});
+    if (i % 12 == 0) commit.closed_until = now / 3'600'000;
     commit.state.push_back({"node", std::to_string(now)});
     (void)need(journal.commit(commit, UtcTime(Milliseconds(now))));
     if (i % 10 == 0 && need(journal.freeze_next({20, 1u << 20}))) (void)need(journal.acknowledge_frozen());
@@ -132,9 +133,15 @@ Original make_journal(const fs::path& directory, std::uint64_t seed) {
   std::int64_t now = 1'767'225'600'000;
   for (int epoch = 0; epoch < 2; ++epoch) {
     const std::unique_ptr<KeyValue> kv = need(open_lmdb(directory, options));
-    if (epoch == 1) (void)need(kv->commit({{Table::kMeta, std::string(journal_format::kBackupKey), "1"}}));
-    const std::unique_ptr<Journal> journal = need(Journal::open(*kv, journal_options(), random));
-    run(*journal, random, 80, now);
+    if (epoch == 1) {
+      std::vector<Write> mark{{Table::kMeta, std::string(journal_format::kBackupKey), "1"}};
+      (void)need(journal_format::seal(*need(kv->snapshot()), mark));
+      (void)need(kv->commit(mark));
+    }
+    JournalOptions options_of_node = journal_options();
+    options_of_node.key = need(SigningKey::from_seed(std::string(32, 'k')));
+    const std::unique_ptr<Journal> journal = need(Journal::open(*kv, options_of_node, random));
+    run(*journal, random, 160, now);
     if (epoch == 1) {
       original.older = file_bytes(directory / "data.mdb");
       run(*journal, random, 25, now);
