@@ -5,6 +5,7 @@
 
 #include "platform/contract.h"
 #include "platform/text.h"
+#include "store/reader.h"
 
 namespace nodemeter {
 
@@ -18,6 +19,8 @@ constexpr Milliseconds kPrunePause{1'000};
 
 // Work that can wait begins only if no sample is due within this time (or half the interval, if that is less).
 constexpr Milliseconds kQuiet{500};
+
+constexpr std::string_view kStoreReplaced = R"({"event":"store-replaced")";
 
 std::string phase_word(AgentPhase phase) {
   switch (phase) {
@@ -65,7 +68,31 @@ Result<std::unique_ptr<Agent>> Agent::open(const AgentOptions& options, const Se
   if (!journal) return journal.error();
   std::unique_ptr<Agent> agent(new Agent(options, seams, std::move(journal).value()));
   if (Status restored = agent->restore(); !restored) return restored.error();
+  if (Status noted = agent->note_replaced_store(); !noted) return noted.error();
   return agent;
+}
+
+// A store that took the place of a damaged one says so in its first entry, and status for a day.
+Status Agent::note_replaced_store() {
+  if (journal_->state().last_sequence == 0 && !options_.store_replaced.empty()) {
+    JournalCommit first;
+    Entry entry;
+    entry.kind = EntryKind::kEvent;
+    const UtcTime now = seams_.clock.now().utc;
+    entry.usage_start = entry.usage_end = std::chrono::floor<std::chrono::seconds>(now);
+    if (options_.meter.simulated) entry.status |= status_bit::kSimulated;
+    entry.detail = options_.store_replaced;
+    first.entries.push_back(std::move(entry));
+    if (Status committed = journal_->commit(first, now); !committed) return committed;
+  }
+  if (journal_->state().last_sequence == 0 || journal_->state().oldest_kept != 1) return Done{};
+  return Reader::on(seams_.store)->for_each(1, [this](const Entry& entry, std::string_view) {
+    if (entry.kind != EntryKind::kEvent || entry.detail.find(kStoreReplaced) == std::string::npos) return false;
+    store_noticed_ = entry.reported_at;
+    store_notice_ = "the journal was damaged and replaced at " + iso_time(entry.reported_at) +
+                    ": see the first of nodemeter events, and nodemeter journal salvage";
+    return false;
+  });
 }
 
 Status Agent::restore() {
@@ -206,7 +233,7 @@ void Agent::commit(const ClockReading& now) {
     return;
   }
   if (committed.error().code != ErrorCode::kFull) {
-    fail(committed.error().message);
+    fail(committed.error());
     return;
   }
   if (phase_ != AgentPhase::kStoreFull) {
@@ -227,7 +254,12 @@ void Agent::upload(const ClockReading& now) {
     next_upload_ = now.monotonic + options_.sample_interval;
     return;
   }
-  fail(next.error().message);
+  fail(next.error());
+}
+
+void Agent::fail(const Error& error) {
+  store_damaged_ = error.code == ErrorCode::kCorrupt;
+  fail(error.message);
 }
 
 void Agent::fail(const std::string& why) {
@@ -268,6 +300,7 @@ LiveNode Agent::live_node() {
   node.source = seams_.source.description();
   node.state = phase_word(phase_);
   node.reason = reason_;
+  if (reason_.empty() && meter_.node().last_utc < store_noticed_ + std::chrono::days(1)) node.reason = store_notice_;
   node.started = started_;
   node.sampled = meter_.node().last_utc;
   node.sampled_monotonic = meter_.node().last_sample;

@@ -39,6 +39,8 @@ struct AgentOptions {
   Milliseconds sample_interval{10'000};
   MeterOptions meter;
   UploaderOptions uploader;
+  // Detail (JSON) of an event that a new store begins with; "": none. It is shown as a reason for a day.
+  std::string store_replaced;
   Milliseconds retention{400ll * 86'400'000};  // From acknowledgement, or from reporting without a transport.
 };
 
@@ -73,6 +75,8 @@ class Agent {
 
   [[nodiscard]] AgentPhase phase() const { return phase_; }
   [[nodiscard]] const std::string& reason() const { return reason_; }
+  // Failed because what is stored makes no sense: the owner puts the store aside and opens an agent on a new one.
+  [[nodiscard]] bool store_damaged() const { return store_damaged_; }
   [[nodiscard]] std::uint64_t backlog() const;  // Entries not yet acknowledged.
   [[nodiscard]] const Journal& journal() const { return *journal_; }
   [[nodiscard]] const Meter& meter() const { return meter_; }
@@ -95,6 +99,8 @@ class Agent {
   [[nodiscard]] std::vector<LiveVm> live_vms() const;
   void note_gaps(const std::vector<Entry>& entries, UtcTime now);
   void fail(const std::string& why);
+  void fail(const Error& error);
+  Status note_replaced_store();
 
   const AgentOptions options_;
   Seams seams_;
@@ -110,6 +116,9 @@ class Agent {
 
   AgentPhase phase_ = AgentPhase::kMetering;
   std::string reason_;
+  bool store_damaged_ = false;
+  std::string store_notice_;  // Shown while nothing worse is, for a day.
+  UtcTime store_noticed_{};
   std::string source_reason_;
   bool finishing_ = false;
   UtcTime started_{};

@@ -8,6 +8,7 @@
 #include "agent/machine.h"
 #include "agent/node_key.h"
 #include "agent/open_source.h"
+#include "agent/set_aside.h"
 #include "platform/contract.h"
 #include "platform/files.h"
 #include "platform/text.h"
@@ -73,7 +74,12 @@ class Daemon {
   Status open() {
     const Result<NodeId> node = node_id_of(options_);
     if (!node) return node.error();
-    if (Status ready = open_state(); !ready) return ready;
+    node_ = *node;
+    if (Status ready = take_state(); !ready) return ready;
+    Status stored = open_store();
+    const bool replaced = !stored && stored.error().code == ErrorCode::kCorrupt;
+    if (!stored && !replaced) return explained(stored.error());
+    const std::string why = stored ? "" : stored.error().message;
     if (options_.speed == 1) {
       clock_ = system_clock();
     } else {
@@ -84,7 +90,10 @@ class Daemon {
     source_ = std::move(source).value();
     if (Status ready = open_transport(); !ready) return ready;
     open_live_view();
-    return open_agent(*node);
+    if (replaced) return replace_store(why);
+    const Status opened = open_agent();
+    if (!opened && opened.error().code == ErrorCode::kCorrupt) return replace_store(opened.error().message);
+    return opened ? opened : Status(explained(opened.error()));
   }
 
   // Until a stop, or the agent's failure. Gives the agent's reason if it failed.
@@ -93,7 +102,11 @@ class Daemon {
     log_->info("metering", {{"source", source_->description()}, {"state", options_.state_path.string()}});
     while (service_.stop_requests() == 0) {
       const MonotonicTime next = agent_->step();
-      if (agent_->phase() == AgentPhase::kFailed) return failure();
+      if (agent_->phase() == AgentPhase::kFailed) {
+        if (!agent_->store_damaged()) return failure();
+        if (Status replaced = replace_store(agent_->reason()); !replaced) return replaced;
+        continue;
+      }
       service_.alive();
       service_.wait(real_time(next - clock_->now().monotonic));
     }
@@ -124,19 +137,38 @@ class Daemon {
   }
 
  private:
-  Status open_state() {
+  Status take_state() {
     if (Status made = make_state_directory(options_.state_path); !made) return explained(made.error());
     Result<FileLock> lock = FileLock::acquire(options_.state_path / "agent.lock");
     if (!lock) return explained(lock.error());
     lock_.emplace(std::move(lock).value());
+    return Done{};
+  }
+
+  Status open_store() {
     const std::filesystem::path journal = journal_directory(options_.state_path);
-    if (Status made = make_state_directory(journal); !made) return explained(made.error());
+    if (Status made = make_state_directory(journal); !made) return made;
     LmdbOptions lmdb;
     lmdb.size_max_bytes = options_.store_size_max;
     Result<std::unique_ptr<KeyValue>> store = open_lmdb(journal, lmdb);
-    if (!store) return explained(store.error());
+    if (!store) return store.error();
     store_ = std::move(store).value();
     return Done{};
+  }
+
+  // Metering goes on in a new store; the damaged one is kept beside it.
+  Status replace_store(const std::string why) {  // Outlives the agent that said it.
+    agent_.reset();
+    transport_.reset();  // A batch may be on its way: its answer is of no use any more.
+    store_.reset();
+    const Result<std::string> directory = set_aside_store(options_.state_path, why, clock_->now().utc);
+    if (!directory) return Error{directory.error().code, directory.error().message + " (" + why + ")"};
+    log_->error("the journal is damaged: it is put aside, and metering goes on in a new one",
+                {{"why", why}, {"directory", *directory}, {"then", "nodemeter journal salvage gets back what holds"}});
+    if (Status opened = open_store(); !opened) return explained(opened.error());
+    if (Status ready = open_transport(); !ready) return ready;
+    const Status opened = open_agent();
+    return opened ? opened : Status(explained(opened.error()));
   }
 
   Status open_transport() {
@@ -159,9 +191,9 @@ class Daemon {
     }
   }
 
-  Status open_agent(const NodeId& node) {
+  Status open_agent() {
     AgentOptions agent;
-    agent.node = node;
+    agent.node = *node_;
     agent.location = options_.location;
     agent.version = NODEMETER_VERSION;
     agent.sample_interval = options_.sample_interval;
@@ -169,12 +201,13 @@ class Daemon {
     agent.meter.simulated = is_trial(options_.source_kind);
     agent.uploader = options_.uploader;
     agent.retention = options_.retention;
+    agent.store_replaced = store_replaced_detail(options_.state_path, clock_->now().utc).value_or("");
     Result<SigningKey> key = open_node_key(options_.state_path, *store_);
-    if (!key) return key.error();
+    if (!key) return Error{ErrorCode::kInvalidInput, key.error().message};  // Not the store's damage.
     agent.key = std::move(*key);
     const Seams seams{*clock_, *source_, *store_, transport_.get(), live_.get(), random_, *log_};
     Result<std::unique_ptr<Agent>> opened = Agent::open(agent, seams);
-    if (!opened) return explained(opened.error());
+    if (!opened) return opened.error();
     agent_ = std::move(opened).value();
     return Done{};
   }
@@ -199,6 +232,7 @@ class Daemon {
   Service& service_;
   std::unique_ptr<Log> log_;
   Random random_;
+  std::optional<NodeId> node_;
   std::optional<FileLock> lock_;
   std::unique_ptr<Clock> clock_;
   std::unique_ptr<KeyValue> store_;

@@ -179,8 +179,10 @@ Result<WholeCheck> begin(const ByteSource& bytes) {
   if (Status number = check_number(bytes, result.version); !number) return number.error();
   // The version before is whole, too, until the next commit.
   const Result<Version> older = read_version(bytes, transaction == 0 ? 0 : transaction - 1);
-  if (!older) return older.error();
-  if (Status number = check_number(bytes, *older); !number) return number.error();
+  if (!older && older.error().code != ErrorCode::kNotFound) return older.error();
+  if (older) {
+    if (Status number = check_number(bytes, *older); !number) return number.error();
+  }
   const Result<std::uint64_t> size = bytes.size();
   if (!size) return size.error();
   result.file_bytes = *size;
@@ -255,16 +257,24 @@ Status check_free_list(const ByteSource& bytes, const Version& version) {
   return check_number(bytes, version);
 }
 
-Status check_write(Cursor& cursor, const Write& write, bool& end_checked) {
+// What was looked at already for this commit.
+struct Looked {
+  bool end = false;
+  std::uint64_t beside = 0;  // The leaf whose neighbours were.
+};
+
+Status check_write(Cursor& cursor, const Write& write, Looked& looked) {
   const bool appends = write.table == Table::kEntries && write.value.has_value();
-  if (appends && end_checked) return Done{};
+  if (appends && looked.end) return Done{};
   Result<bool> there = appends ? cursor.last() : cursor.seek(write.key);
   if (there && !*there) there = cursor.last();
   if (!there) return there.error();
   if (!*there) return Done{};
-  end_checked = end_checked || appends;
+  looked.end = looked.end || appends;
   if (Status run = cursor.check_run(); !run) return run;
-  return write.value ? Status(Done{}) : cursor.check_neighbours();
+  if (write.value || looked.beside == cursor.page()) return Done{};
+  looked.beside = cursor.page();
+  return cursor.check_neighbours();
 }
 
 }  // namespace
@@ -282,10 +292,10 @@ Result<std::uint64_t> check_writes(const ByteSource& bytes, std::uint64_t transa
       return Error{ErrorCode::kCorrupt, std::string("there is no table ") + table_names[t]};
     }
     Cursor cursor(bytes, *version, *tree);
-    bool end_checked = false;
+    Looked looked;
     for (const Write& write : writes) {
       if (static_cast<std::size_t>(write.table) != t) continue;
-      if (Status holds = check_write(cursor, write, end_checked); !holds) return holds.error();
+      if (Status holds = check_write(cursor, write, looked); !holds) return holds.error();
     }
   }
   return pages_in_trees(*version, *tables);

@@ -27,6 +27,7 @@ struct CommandLine {
   CatOptions cat;
   VerifyOptions verify;
   ExportOptions exported;
+  SalvageOptions salvage;
   AgentVerbOptions agent;
   SimulateOptions simulate;
   std::string config_file;
@@ -165,6 +166,12 @@ void add_journal_verbs(CLI::App& app, CommandLine& line) {
   cat.add_option("--from", line.cat.from, "First sequence number (default: the oldest entry)");
   cat.add_option("--count", line.cat.count, "Stop after this many");
   cat.add_flag("--follow", line.cat.follow, "Go on with what is written from now on");
+  CLI::App& salvage =
+      add("salvage", "Get back from a damaged journal every entry that still verifies, into a new state directory",
+          "nodemeter journal salvage /var/lib/nodemeter/journal.damaged-20260101T120000Z --out /tmp/salvaged",
+          [&line] { return journal_salvage(line.common, line.salvage, line.console); });
+  salvage.add_option("directory", line.salvage.from, "The damaged journal (default: that of the state directory)");
+  salvage.add_option("--out", line.salvage.out, "A directory that does not exist yet")->required();
   add("unpark", "Send again what the aggregator had refused; the agent must be stopped", "nodemeter journal unpark",
       [&line] { return journal_unpark(line.common, line.console); });
 }

@@ -125,6 +125,9 @@ int journal_info(const CommonOptions& common, const Console& console) {
 }
 
 int verify_store(const CommonOptions& common, const std::string& key, const Console& console) {
+  const Result<Options> options = configured(common);
+  if (!options) return say(console, options.error());
+  if (const int pages = verify_pages(common, options->state_path, console); pages != kDone) return pages;
   const Result<Opened> opened = open_configured(common);
   if (!opened) return say(console, opened.error());
   const auto progress = [&](std::uint64_t done) {

@@ -202,6 +202,9 @@ Verdict judge(const LiveSnapshot& snapshot, const ClockReading& now) {
     verdict.reasons.push_back(display_text(node.state, kReasonShownMax) +
                               (node.reason.empty() ? "" : ": " + display_text(node.reason, kReasonShownMax)));
   }
+  if (node.state == "metering" && !node.reason.empty()) {
+    verdict.reasons.push_back(display_text(node.reason, kReasonShownMax));
+  }
   if (snapshot.vms_left_out != 0) {
     verdict.notes.push_back(counted(snapshot.vms_left_out, "VM is", "VMs are") + " metered but not shown here");
   }

@@ -85,6 +85,14 @@ struct CatOptions {
   bool follow = false;
 };
 int journal_cat(const CommonOptions& common, const CatOptions& options, const Console& console);
+// kDone: LMDB's pages hold, or the journal cannot be opened for a reason that opening it tells. Else it says where the
+// damage is and what it affects.
+int verify_pages(const CommonOptions& common, const std::filesystem::path& state, const Console& console);
+struct SalvageOptions {
+  std::string from;  // "": the configured state directory's journal.
+  std::string out;
+};
+int journal_salvage(const CommonOptions& common, const SalvageOptions& options, const Console& console);
 int journal_unpark(const CommonOptions& common, const Console& console);
 
 int meters(const CommonOptions& common, const Console& console);
