@@ -240,6 +240,20 @@ Status check_quick(const ByteSource& bytes) {
   return Done{};
 }
 
+Status check_before_use(const ByteSource& bytes, bool writer) {
+  const Result<std::uint64_t> size = bytes.size();
+  if (!size || *size == 0) return Done{};
+  Status holds = Done{};
+  for (int attempt = 0; attempt < kMetaAttempts; ++attempt) {
+    const Result<Version> before = read_version(bytes);
+    holds = !before ? Status(before.error()) : writer ? check_quick(bytes) : Status(Done{});
+    if (holds) return holds;
+    const Result<Version> after = read_version(bytes);
+    if (before && after && before->transaction == after->transaction) break;
+  }
+  return holds;
+}
+
 namespace {
 
 // LMDB takes free pages from the oldest row on and puts newer ones at the end.

@@ -43,6 +43,13 @@ Result<WholeCheck> check_whole(const ByteSource& bytes, const VisitRow& visit = 
 // whole, the first and last row of the large ones, and that all pages are accounted for. kCorrupt with the place.
 Status check_quick(const ByteSource& bytes);
 
+// Meta pages are read while a writer may replace them: a mixture of two does not last so many times.
+inline constexpr int kMetaAttempts = 5;
+
+// Before LMDB believes the file: the meta pages, and for a writer the quick check. A file without a byte is one that is
+// being created. For a reader, a writer goes on meanwhile: what is read later is checked then. kCorrupt.
+Status check_before_use(const ByteSource& bytes, bool writer);
+
 // What LMDB will read to make these writes to the version of `transaction` (the newest one): gives the pages that its
 // trees have. kCorrupt with the place.
 Result<std::uint64_t> check_writes(const ByteSource& bytes, std::uint64_t transaction, const std::vector<Write>& writes,

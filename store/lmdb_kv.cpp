@@ -4,14 +4,13 @@
 
 #include <algorithm>
 #include <array>
-#include <mutex>
-#include <set>
 #include <system_error>
 #include <utility>
 
 #include "platform/data_file.h"
 #include "platform/files.h"
 #include "platform/process.h"
+#include "store/directory_claim.h"
 #include "store/lmdb_check.h"
 #include "store/page_snapshot.h"
 
@@ -62,55 +61,6 @@ Error denied(const fs::path& path, int code) {
                "account " + account_name() + " may not open " + path.string() + ": " + words(code) +
                    ". The store belongs to the service account: use sudo, or read a backup that you own"};
 }
-
-// ---- One environment per directory and process ----
-
-class OpenDirectories {
- public:
-  bool add(const std::string& path) {
-    const std::lock_guard lock(mutex_);
-    return paths_.insert(path).second;
-  }
-  void remove(const std::string& path) {
-    const std::lock_guard lock(mutex_);
-    paths_.erase(path);
-  }
-
- private:
-  std::mutex mutex_;
-  std::set<std::string> paths_;
-};
-
-// Shared by the whole process because LMDB's restriction is: its file locks belong to the process.
-OpenDirectories& open_directories() {
-  static OpenDirectories directories;
-  return directories;
-}
-
-// The name under which a directory is claimed while it is open.
-class DirectoryClaim {
- public:
-  static std::optional<DirectoryClaim> take(const fs::path& directory) {
-    std::error_code ignored;
-    fs::path canonical = fs::weakly_canonical(directory, ignored);
-    if (ignored) canonical = directory;
-    std::string name = canonical.string();
-    if (!open_directories().add(name)) return std::nullopt;
-    return DirectoryClaim(std::move(name));
-  }
-  DirectoryClaim(const DirectoryClaim&) = delete;
-  DirectoryClaim& operator=(const DirectoryClaim&) = delete;
-  DirectoryClaim(DirectoryClaim&& other) noexcept : name_(std::exchange(other.name_, {})) {}
-  DirectoryClaim& operator=(DirectoryClaim&&) = delete;
-  ~DirectoryClaim() {
-    if (!name_.empty()) open_directories().remove(name_);
-  }
-  [[nodiscard]] const std::string& name() const { return name_; }
-
- private:
-  explicit DirectoryClaim(std::string name) : name_(std::move(name)) {}
-  std::string name_;
-};
 
 // ---- Owners of LMDB's handles ----
 
@@ -194,13 +144,10 @@ struct Pin {
   Transaction transaction;
 };
 
-// Meta pages are read while a writer may replace them: a mixture of two does not last.
-constexpr int kAttempts = 5;
-
 // What is in the file stays in the file: LMDB keeps the pages of this version, and they are read around its map.
 Result<std::unique_ptr<Snapshot>> snapshot_of(const std::shared_ptr<Environment>& environment) {
   std::optional<Error> last;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+  for (int attempt = 0; attempt < lmdb_pages::kMetaAttempts; ++attempt) {
     Result<Transaction> transaction = Transaction::begin(*environment, MDB_RDONLY);
     if (!transaction) return transaction.error();
     const std::uint64_t id = transaction->id();
@@ -490,27 +437,6 @@ Status create_file(const fs::path& directory, const LmdbOptions& options) {
   return Done{};
 }
 
-// Before LMDB believes the file. A file without a byte is one that is being created.
-Status check_file(const fs::path& file, bool read_only, std::shared_ptr<const lmdb_pages::ByteSource>& bytes) {
-  Result<std::shared_ptr<const lmdb_pages::ByteSource>> opened = lmdb_pages::open_bytes(file);
-  if (!opened && opened.error().code == ErrorCode::kNotFound) return Done{};
-  if (!opened) return Done{};  // LMDB says what account or path would do.
-  bytes = std::move(*opened);
-  const Result<std::uint64_t> size = bytes->size();
-  if (!size || *size == 0) return Done{};
-  Status holds = Done{};
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    const Result<lmdb_pages::Version> before = lmdb_pages::read_version(*bytes);
-    // While a writer goes on, pages of this version are used again: what is read later is checked then.
-    holds = !before ? Status(before.error()) : read_only ? Status(Done{}) : lmdb_pages::check_quick(*bytes);
-    if (holds) return holds;
-    const Result<lmdb_pages::Version> after = lmdb_pages::read_version(*bytes);
-    if (before && after && before->transaction == after->transaction) break;
-  }
-  return Error{ErrorCode::kCorrupt, file.string() + " is not a store of this program, or it is damaged: " +
-                                        holds.error().message + ". Set it aside and restore a backup"};
-}
-
 // Opens LMDB's files, without locks where that is safe and the only way.
 Status open_files(Environment& environment, const fs::path& directory, const LmdbOptions& options) {
   // MDB_NOTLS: a snapshot belongs to its object, not to the thread that took it.
@@ -575,10 +501,17 @@ Result<std::shared_ptr<Environment>> open_environment(const fs::path& directory,
   }
   auto environment = std::make_shared<Environment>(std::move(*claim));
   const fs::path file = directory / "data.mdb";
-  if (Status holds = check_file(file, options.read_only, environment->bytes); !holds) return holds.error();
+  Result<std::shared_ptr<const lmdb_pages::ByteSource>> bytes = lmdb_pages::open_bytes(file);
+  if (bytes) {  // If it cannot be opened, LMDB is asked why.
+    environment->bytes = std::move(*bytes);
+    if (Status holds = lmdb_pages::check_before_use(*environment->bytes, !options.read_only); !holds) {
+      return Error{ErrorCode::kCorrupt, file.string() + " is not a store of this program, or it is damaged: " +
+                                            holds.error().message + ". Set it aside and restore a backup"};
+    }
+  }
   if (Status opened = open_files(*environment, directory, options); !opened) return opened.error();
   if (!environment->bytes) {
-    Result<std::shared_ptr<const lmdb_pages::ByteSource>> bytes = lmdb_pages::open_bytes(file);
+    bytes = lmdb_pages::open_bytes(file);
     if (!bytes) return bytes.error();
     environment->bytes = std::move(*bytes);
   }

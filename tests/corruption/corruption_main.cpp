@@ -21,6 +21,7 @@
 #include "store/lmdb_check.h"
 #include "store/lmdb_kv.h"
 #include "store/reader.h"
+#include "store/salvage.h"
 
 namespace {
 
@@ -29,6 +30,9 @@ using namespace nodemeter::corruption;
 namespace fs = std::filesystem;
 
 constexpr unsigned kSecondsPerTrial = 30;
+
+// A salvage writes a whole store: some of each kind have to do.
+constexpr std::uint64_t kSalvageEvery = 8;
 
 // Exit codes of a trial. Everything else is a crash.
 enum Outcome : int { kDetected = 20, kHarmless = 21, kUndetected = 22 };
@@ -95,6 +99,52 @@ void use(const fs::path& directory) {
   }
 }
 
+// The original entries: every row by epoch and number.
+using Rows = std::map<std::pair<Epoch, Sequence>, Digest>;
+
+Rows rows_of(const KeyValue& kv) {
+  Rows rows;
+  const Status read = Reader::on(kv)->for_each(
+      1,
+      [&](const Entry& entry, std::string_view row) {
+        rows[{entry.epoch, entry.sequence}] = digest_of({row});
+        return true;
+      },
+      true);
+  if (!read) throw std::runtime_error(read.error().message);
+  return rows;
+}
+
+constexpr int kWrongSalvage = 30;
+
+// What is said to be verified has to be the original. Writes down how many entries came back.
+int salvage(const fs::path& directory, const Rows& originals, const fs::path& count) {
+  const fs::path target = directory / "salvaged";
+  const Result<SalvageReport> report = salvage_store(directory, target);
+  if (!report) return 0;
+  std::map<Epoch, std::vector<SequenceRange>> unproven;
+  std::uint64_t recovered = 0;
+  for (const SalvagedEpoch& epoch : report->epochs) unproven[epoch.epoch] = epoch.unlinked;
+  const Result<std::unique_ptr<Reader>> reader = Reader::open(target);
+  if (!reader) return kWrongSalvage;
+  bool right = true;
+  const Status read = (*reader)->for_each(
+      1,
+      [&](const Entry& entry, std::string_view row) {
+        const bool proven = std::ranges::none_of(unproven[entry.epoch], [&](const SequenceRange& range) {
+          return range.first <= entry.sequence && entry.sequence <= range.last;
+        });
+        const auto original = originals.find({entry.epoch, entry.sequence});
+        // What retention had removed may come back from pages that were free.
+        if (proven && original != originals.end()) right = right && original->second == digest_of({row});
+        recovered += original != originals.end() ? 1 : 0;
+        return right;
+      },
+      true);
+  std::ofstream(count) << recovered;
+  return read && right ? 0 : kWrongSalvage;
+}
+
 void write_damaged(const fs::path& directory, const std::string& bytes, const Damage& damage) {
   fs::remove_all(directory);
   fs::create_directories(directory);
@@ -122,17 +172,26 @@ int in_child(const std::function<int()>& work) {
 }
 
 struct Tally {
-  std::uint64_t tried = 0, detected = 0, harmless = 0, undetected = 0, crashed = 0;
+  std::uint64_t tried = 0, detected = 0, harmless = 0, undetected = 0, crashed = 0, salvaged = 0, entries = 0;
 };
 using Tallies = std::map<std::string, Tally>;
 
 std::string try_one(const fs::path& directory, const Original& original, const Damage& damage, const Digest& expected,
-                    Tally& tally) {
+                    const Rows& rows, Tally& tally) {
   ++tally.tried;
   write_damaged(directory, original.bytes, damage);
   const int outcome = in_child([&] { return examine(directory, expected); });
   write_damaged(directory, original.bytes, damage);
-  const int used = in_child([&] { return use(directory), 0; });
+  int used = 0;
+  if (tally.tried % kSalvageEvery == 1) {
+    const fs::path count = directory / "count";
+    used = in_child([&] { return salvage(directory, rows, count); });
+    std::uint64_t salvaged = 0;
+    std::ifstream(count) >> salvaged;
+    tally.salvaged += salvaged;
+    tally.entries += rows.size();
+  }
+  if (used == 0) used = in_child([&] { return use(directory), 0; });
   std::string complaint;
   if (outcome == kDetected) ++tally.detected;
   if (outcome == kHarmless) ++tally.harmless;
@@ -149,17 +208,17 @@ std::string try_one(const fs::path& directory, const Original& original, const D
 
 // The share of one worker, as lines of text.
 std::string work(const fs::path& directory, const Original& original, const std::vector<Damage>& all, unsigned worker,
-                 unsigned workers, const Digest& expected) {
+                 unsigned workers, const Digest& expected, const Rows& rows) {
   Tallies tallies;
   std::string text;
   for (std::size_t i = worker; i < all.size(); i += workers) {
-    text += try_one(directory, original, all[i], expected, tallies[all[i].kind]);
+    text += try_one(directory, original, all[i], expected, rows, tallies[all[i].kind]);
   }
   for (const auto& [kind, t] : tallies) {
     std::string name = kind;
     std::replace(name.begin(), name.end(), ' ', '_');
     text += "= " + name;
-    for (const std::uint64_t n : {t.tried, t.detected, t.harmless, t.undetected, t.crashed}) {
+    for (const std::uint64_t n : {t.tried, t.detected, t.harmless, t.undetected, t.crashed, t.salvaged, t.entries}) {
       text += " " + std::to_string(n);
     }
     text += "\n";
@@ -178,22 +237,25 @@ void merge(const std::string& text, Tallies& tallies) {
     std::istringstream words(line.substr(2));
     std::string name;
     Tally t;
-    words >> name >> t.tried >> t.detected >> t.harmless >> t.undetected >> t.crashed;
+    words >> name >> t.tried >> t.detected >> t.harmless >> t.undetected >> t.crashed >> t.salvaged >> t.entries;
     Tally& sum = tallies[name];
     sum.tried += t.tried;
     sum.detected += t.detected;
     sum.harmless += t.harmless;
     sum.undetected += t.undetected;
     sum.crashed += t.crashed;
+    sum.salvaged += t.salvaged;
+    sum.entries += t.entries;
   }
 }
 
 int report(const Tallies& tallies) {
   Tally total;
-  std::cout << "damage                 tried  detected  harmless  undetected  ended\n";
+  std::cout << "damage                 tried  detected  harmless  undetected  ended  entries salvaged\n";
   const auto line = [](const std::string& name, const Tally& t) {
     std::cout << name << std::string(22 - std::min<std::size_t>(21, name.size()), ' ') << t.tried << "  " << t.detected
-              << "  " << t.harmless << "  " << t.undetected << "  " << t.crashed << "\n";
+              << "  " << t.harmless << "  " << t.undetected << "  " << t.crashed << "  " << t.salvaged << " of "
+              << t.entries << "\n";
   };
   for (const auto& [name, t] : tallies) {
     line(name, t);
@@ -202,6 +264,8 @@ int report(const Tallies& tallies) {
     total.harmless += t.harmless;
     total.undetected += t.undetected;
     total.crashed += t.crashed;
+    total.salvaged += t.salvaged;
+    total.entries += t.entries;
   }
   line("all", total);
   return total.undetected == 0 && total.crashed == 0 && total.detected > 0 ? 0 : 1;
@@ -216,13 +280,14 @@ int run(std::size_t count, std::uint64_t seed) {
   if (!kv) throw std::runtime_error(kv.error().message);
   const Result<Digest> expected = content_of(**kv);
   if (!expected) throw std::runtime_error(expected.error().message);
+  const Rows rows = rows_of(**kv);
   const std::vector<Damage> all = damages(original, seed, count);
   std::cout << "a journal of " << original.bytes.size() / 4096 << " pages, " << all.size() << " damages, seed " << seed
             << "\n";
   const unsigned workers = std::max(1u, std::thread::hardware_concurrency());
   for (unsigned w = 0; w < workers; ++w) {
     if (fork() != 0) continue;
-    const std::string text = work(base / std::to_string(w), original, all, w, workers, *expected);
+    const std::string text = work(base / std::to_string(w), original, all, w, workers, *expected, rows);
     std::ofstream(base / (std::to_string(w) + ".txt")) << text;
     _exit(0);
   }
