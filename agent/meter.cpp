@@ -168,8 +168,9 @@ VmState& Meter::enter(const VmId& vm) {
 
 Meter::Interval::Touched& Meter::touch(const VmState& vm) {
   if (interval_.last_touched.first == &vm) return *interval_.last_touched.second;
-  const auto [entry, fresh] = interval_.touched.try_emplace(vm.vm);
-  if (fresh) {
+  const std::size_t before = interval_.touched.size();
+  const auto entry = interval_.touched.try_emplace(interval_.touched.end(), vm.vm);  // VMs come in order.
+  if (interval_.touched.size() > before) {
     entry->second.seen = vm.seen;
     entry->second.boot = vm.boot;
     entry->second.known = vm.present || vm.no_run_at;
@@ -331,6 +332,7 @@ void Meter::describe(VmState& vm, const VmReading& reading) {
     vm.owner = std::make_shared<const Owner>(reading.owner);
     record_event(&vm, "owner-changed", reading.owner.known ? "known" : "unknown", label(now));
   }
+  if (reading.name == vm.name && vm.name.size() <= kNameMax) return;
   const std::string name = display_text(reading.name, kNameMax);
   if (vm.name != name && !vm.name.empty()) record_event(&vm, "renamed", name, label(now));
   vm.name = name;

@@ -9,6 +9,8 @@ namespace nodemeter {
 namespace {
 
 constexpr std::uint8_t kMovedLayout = 1;
+constexpr std::size_t kMovedHead = 5;  // Layout and number of VMs.
+constexpr std::size_t kNumberBytesMax = 10;
 
 std::uint64_t bits(std::uint64_t v) { return v; }
 std::uint64_t bits(MonotonicTime t) { return static_cast<std::uint64_t>(t.time_since_epoch().count()); }
@@ -73,15 +75,16 @@ void each_number(Vm& vm, const VmState& row, std::uint64_t usual_move, Number&& 
   const std::uint64_t passed = bits(vm.seen) - bits(row.seen);
   number(vm.seen_utc, row.seen_utc, passed);
   Quantities expected{};
-  for (std::size_t i = 0; i < row.tracks.size(); ++i) {
-    const DeviceKind kind = row.tracks[i].kind;
+  auto device = vm.tracks.begin();
+  for (const DeviceTrack& before : row.tracks) {
     for (std::size_t c = 0; c < kCountersMax; ++c) {
-      if (!row.tracks[i].base[c]) continue;
-      auto& base = *vm.tracks[i].base[c];
-      number(base.value, row.tracks[i].base[c]->value, 0);
-      number(base.read_at, row.tracks[i].base[c]->read_at, passed);
-      at(expected, meter_of(kind, c)) += base.value - row.tracks[i].base[c]->value;
+      if (!before.base[c]) continue;
+      auto& base = *device->base[c];
+      number(base.value, before.base[c]->value, 0);
+      number(base.read_at, before.base[c]->read_at, passed);
+      at(expected, meter_of(before.kind, c)) += base.value - before.base[c]->value;
     }
+    ++device;
   }
   auto open = vm.hours.begin();
   for (const auto& [hour, before] : row.hours) {
@@ -144,25 +147,37 @@ std::string vm_row_key(const VmId& vm) { return std::string(kVmRowPrefix) + vm.t
 
 std::string gone_row_key(const VmId& vm) { return "gone/" + vm.text(); }
 
-MovedRow::MovedRow() : bytes_(5, '\0') { bytes_[0] = static_cast<char>(kMovedLayout); }
+MovedRow::MovedRow() : bytes_(kMovedHead, '\0'), used_(kMovedHead) { bytes_[0] = static_cast<char>(kMovedLayout); }
+
+void MovedRow::put(const std::vector<std::uint64_t>& numbers) {
+  const std::size_t most = used_ + numbers.size() * (kNumberBytesMax + 1);
+  if (bytes_.size() < most) bytes_.resize(2 * most);
+  char* mask = bytes_.data() + mask_at_;
+  char* at = bytes_.data() + used_;
+  for (std::uint64_t number : numbers) {
+    const unsigned place = numbers_++ % 8;
+    if (place == 0) *(mask = at++) = '\0';
+    if (number == 0) continue;
+    *mask = static_cast<char>(static_cast<unsigned char>(*mask) | 1u << place);
+    for (; number >= 0x80; number >>= 7) *at++ = static_cast<char>(number | 0x80);
+    *at++ = static_cast<char>(number);
+  }
+  mask_at_ = static_cast<std::size_t>(mask - bytes_.data());
+  used_ = static_cast<std::size_t>(at - bytes_.data());
+}
 
 bool MovedRow::add(const VmState& now, const VmState& row) {
   if (!same_shape(now, row)) return false;
-  ++vms_;
-  bytes_.append(id_start(now.vm));
+  one_vm_.clear();
   each_number(now, row, usual_move_, [this](const auto& value, const auto& before, std::uint64_t expected) {
-    if (numbers_ % 8 == 0) {
-      mask_at_ = bytes_.size();
-      bytes_.push_back('\0');
-    }
-    const unsigned bit = 1u << numbers_++ % 8;
-    std::uint64_t v = zigzag(bits(value) - bits(before) - expected);
-    if (v == 0) return;
-    bytes_[mask_at_] = static_cast<char>(static_cast<unsigned char>(bytes_[mask_at_]) | bit);
-    for (; v >= 0x80; v >>= 7) bytes_.push_back(static_cast<char>(v | 0x80));
-    bytes_.push_back(static_cast<char>(v));
+    one_vm_.push_back(zigzag(bits(value) - bits(before) - expected));
   });
+  bytes_.resize(std::max(bytes_.size(), used_ + 4));
+  bytes_.replace(used_, 4, id_start(now.vm));
+  used_ += 4;
+  put(one_vm_);
   usual_move_ = bits(now.seen) - bits(row.seen);
+  ++vms_;
   return true;
 }
 
@@ -170,6 +185,7 @@ std::string MovedRow::take() {
   ByteWriter count;
   count.u32(vms_);
   bytes_.replace(1, 4, count.take());
+  bytes_.resize(used_);
   return std::move(bytes_);
 }
 

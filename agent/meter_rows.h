@@ -43,9 +43,13 @@ class MovedRow {
   [[nodiscard]] std::string take();
 
  private:
-  std::string bytes_;
+  void put(const std::vector<std::uint64_t>& numbers);
+
+  std::string bytes_;  // Longer than what is in use, so that numbers need no look at its size.
+  std::size_t used_ = 0;
   std::size_t mask_at_ = 0;
   unsigned numbers_ = 0;
+  std::vector<std::uint64_t> one_vm_;  // Its numbers. Kept for its memory.
   std::uint32_t vms_ = 0;
   std::uint64_t usual_move_ = 0;
 };

@@ -19,13 +19,24 @@ namespace nodemeter {
 struct Uuid {
   std::array<std::uint8_t, 16> bytes{};
 
-  friend auto operator<=>(const Uuid&, const Uuid&) = default;
+  friend bool operator==(const Uuid&, const Uuid&) = default;
+  // As their bytes compare, in two steps instead of sixteen: maps by id are walked for every VM of every sample.
+  friend std::strong_ordering operator<=>(const Uuid& a, const Uuid& b) {
+    const auto high = a.eight(0) <=> b.eight(0);
+    return high != 0 ? high : a.eight(8) <=> b.eight(8);
+  }
 
   [[nodiscard]] bool is_zero() const { return *this == Uuid{}; }
   [[nodiscard]] std::string text() const;  // Lower case with dashes.
 
   // Accepts 36 characters with dashes in either case, nothing else.
   static std::optional<Uuid> parse(std::string_view text);
+
+ private:
+  [[nodiscard]] std::uint64_t eight(std::size_t from) const {
+    const auto byte = [&](std::size_t i) { return std::uint64_t{bytes[from + i]} << (56 - 8 * i); };
+    return byte(0) | byte(1) | byte(2) | byte(3) | byte(4) | byte(5) | byte(6) | byte(7);
+  }
 };
 
 template <class Tag>

@@ -2,14 +2,14 @@
 //
 //   store_bench [--tiny] [--vms N] [--alone]
 //
-// Sample: the real agent (meter, state rows, journal, LMDB) on a node of 200 running VMs, hour after hour, one sample
-// each 10 s of its clock. After each sample the floor is measured on the same file system; every so often other stores
-// commit the same rows, with a floor after each of theirs. Encode and decode: against a copy of the same bytes. Verify:
-// against the digest function alone.
+// Sample: what the agent does with one (meter, state rows, journal, LMDB) on a node of 200 running VMs, hour after
+// hour, one each 10 s of its clock. After each sample the floor is measured on the same file system; every so often
+// other stores commit the same rows, with a floor after each of theirs. Encode and decode: against a copy of the same
+// bytes. Verify: against the digest function alone.
 
 #include <cstring>
 
-#include "agent/agent.h"
+#include "agent/meter.h"
 #include "platform/digest.h"
 #include "store/entry_codec.h"
 #include "store/lmdb_kv.h"
@@ -26,15 +26,13 @@ namespace fs = std::filesystem;
 
 constexpr Milliseconds kInterval{10'000};
 
-// Times the commits below the journal and keeps what they wrote.
+// Keeps what was written.
 class WatchedStore final : public KeyValue {
  public:
   explicit WatchedStore(KeyValue& store) : store_(store) {}
 
   Status commit(const std::vector<Write>& writes) override {
-    const StopWatch commit_watch;
     const Status committed = store_.commit(writes);
-    commit_us = commit_watch.microseconds();
     const StopWatch copy_watch;
     last = writes;
     copy_us = copy_watch.microseconds();
@@ -45,7 +43,6 @@ class WatchedStore final : public KeyValue {
   void maintain() override { store_.maintain(); }
 
   std::vector<Write> last;
-  double commit_us = 0;
   double copy_us = 0;  // Not the agent's: to be taken off.
 
  private:
@@ -60,8 +57,8 @@ std::uint64_t bytes_of(const std::vector<Write>& writes) {
 
 // Samples of one sort.
 struct Cost {
-  Series step;        // Sample taken in, rows encoded, committed.
-  Series commit;      // Of that, within the store.
+  Series meter;       // Sample to usage.
+  Series commit;      // State and entries to rows, digests, durable.
   Series row_bytes;   // What the sample changed.
   Series disk_bytes;  // What was written for it.
   Series floor;       // Two syncs, 4 KiB each.
@@ -83,25 +80,24 @@ void print(const std::string& what, const Series& series, const Series& floor) {
 }
 
 void print(const char* title, const Cost& cost) {
-  std::printf("%s (%zu): %.0f bytes of rows changed, %.0f bytes written\n", title, cost.step.size(),
+  std::printf("%s (%zu): %.0f bytes of rows changed, %.0f bytes written\n", title, cost.commit.size(),
               cost.row_bytes.mean(), cost.disk_bytes.mean());
   print("floor: 4 KiB, sync, 4 KiB, sync", cost.floor, cost.floor);
   print("the rows' bytes, sync, 4 KiB, sync", cost.full_floor, cost.floor);
-  print("nodemeter: sample to durable", cost.step, cost.floor);
-  print("  of that the store's commit", cost.commit, cost.floor);
-  std::printf("  %-44s        %7.0f us\n", "  of that meter, rows, digests", cost.step.median() - cost.commit.median());
+  print("nodemeter: durable commit", cost.commit, cost.floor);
+  print("nodemeter: meter, before it", cost.meter, cost.floor);
 }
 
 class Bench {
  public:
   Bench(const fs::path& directory, std::uint32_t vms, bool with_peers)
       : random_(1), node_(clock_, vms, 7), floor_(directory / "floor"), lmdb_(open(directory)), store_(*lmdb_) {
-    AgentOptions options;
+    JournalOptions options;
     options.node = *NodeId::parse("bench");
-    options.sample_interval = kInterval;
-    auto agent = Agent::open(options, {clock_, node_, store_, nullptr, nullptr, random_, log_});
-    require(agent.ok(), "agent");
-    agent_ = std::move(*agent);
+    options.key = SigningKey::generate();
+    auto journal = Journal::open(store_, options, random_);
+    require(journal.ok(), "journal");
+    journal_ = std::move(*journal);
     for (const PeerMaker& maker : peers()) {
       if (!with_peers) break;
       peers_.push_back({maker.name, maker.open(directory), {}, {}, {}});
@@ -109,12 +105,12 @@ class Bench {
     }
   }
 
-  // Through the first hour's edge and `hours` more.
-  void run(int hours) {
-    for (int round = 0; round < 12 + hours * 360; ++round) {
+  // From the minute before an hour's edge on.
+  void run(int samples) {
+    for (int round = 0; round < samples; ++round) {
       const std::int64_t into_hour = clock_.now().utc.time_since_epoch() % std::chrono::hours{1} / kInterval;
-      Cost unused;
-      Cost& cost = round < 12 ? unused : into_hour == 1 ? opens_ : into_hour == 3 ? closes_ : ordinary_;
+      Cost first;
+      Cost& cost = round == 0 ? first : into_hour == 1 ? opens_ : into_hour == 3 ? closes_ : ordinary_;
       sample(cost);
       clock_.pass(kInterval);
       if (batch_.size() == kBatch) give_to_peers();
@@ -147,12 +143,17 @@ class Bench {
   void sample(Cost& cost) {
     node_.advance();
     const std::uint64_t before = written_bytes();
-    const StopWatch watch;
-    agent_->step();
-    cost.step.add(watch.microseconds() - store_.copy_us);
+    const StopWatch meter_watch;
+    const std::int64_t closed_until = meter_.node().closed_until;
+    JournalCommit commit;
+    commit.entries = meter_.step(*node_.read_all());
+    cost.meter.add(meter_watch.microseconds());
+    const StopWatch commit_watch;
+    for (auto& [key, row] : meter_.take_changed_rows()) commit.state.push_back({key, std::move(row)});
+    if (meter_.node().closed_until > closed_until) commit.closed_until = meter_.node().closed_until;
+    require(journal_->commit(commit, clock_.now().utc).ok(), "commit");
+    cost.commit.add(commit_watch.microseconds() - store_.copy_us);
     cost.disk_bytes.add(static_cast<double>(written_bytes() - before));
-    require(agent_->phase() == AgentPhase::kMetering, "sample");
-    cost.commit.add(store_.commit_us);
     const std::uint64_t bytes = bytes_of(store_.last);
     cost.row_bytes.add(static_cast<double>(bytes));
     // Neither is always the first after so much else.
@@ -181,13 +182,13 @@ class Bench {
   static constexpr std::size_t kBatch = 30;
 
   Random random_;
-  NullLog log_;
   SteadyClock clock_{UtcTime(std::chrono::sys_days(std::chrono::year{2026} / 1 / 1) + std::chrono::minutes{59})};
   SteadyNode node_;
   TwoSyncFloor floor_;
   std::unique_ptr<KeyValue> lmdb_;
   WatchedStore store_;
-  std::unique_ptr<Agent> agent_;
+  std::unique_ptr<Journal> journal_;
+  Meter meter_{MeterOptions{}};
   std::vector<PeerCost> peers_;
   std::vector<std::vector<Write>> batch_;
   Cost ordinary_;
@@ -282,7 +283,7 @@ int main(int argc, char** argv) {
   fs::create_directories(directory);
   {
     Bench bench(directory, vms, !alone);
-    bench.run(tiny ? 1 : 8);
+    bench.run(tiny ? 30 : 2'900);
     bench.print_all();
   }
   bench_codec(directory, tiny ? 3 : 200);
