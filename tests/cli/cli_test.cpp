@@ -11,69 +11,13 @@
 #include <vector>
 
 #include "agent/cli/console.h"
+#include "command.h"
 #include "golden.h"
 #include "platform/clock.h"
 #include "platform/random.h"
 #include "store/reader.h"
 
 using namespace nodemeter;
-
-namespace {
-
-namespace fs = std::filesystem;
-
-struct Outcome {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-Outcome nodemeter_run(const std::vector<std::string>& arguments) {
-  std::vector<const char*> argv = {"nodemeter"};
-  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
-  std::ostringstream out;
-  std::ostringstream err;
-  const std::unique_ptr<Clock> clock = system_clock();
-  const int code = cli::run(static_cast<int>(argv.size()), argv.data(), out, err, {*clock, false, false});
-  return {code, out.str(), err.str()};
-}
-
-class Directory {
- public:
-  Directory() : path_(fs::temp_directory_path() / ("nodemeter-cli-" + Random::from_system().uuid().text())) {
-    fs::create_directories(path_);
-  }
-  Directory(const Directory&) = delete;
-  Directory& operator=(const Directory&) = delete;
-  ~Directory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ / name) << text;
-    return *this / name;
-  }
-
- private:
-  fs::path path_;
-};
-
-constexpr const char* kScenario = R"({ "start": "2026-01-01T00:00:00Z", "end": "2026-01-01T03:00:00Z",
-  "sample_interval_s": 60, "vms": [ { "id": "6f1c0000-0000-4000-8000-000000000001", "name": "=web", "vcores": 4,
-  "memory_mib": 8192, "windows_licence": false, "subscription": "11111111-1111-4111-8111-111111111111",
-  "tenant": "22222222-2222-4222-8222-222222222222", "resource_group": "rg", "cpu_percent": 25 } ],
-  "events": [ { "at": "2026-01-01T02:10:30Z", "do": "agent_crash", "down_s": 60 } ] })";
-
-std::string simulated_state(const Directory& directory) {
-  const Outcome made =
-      nodemeter_run({"simulate", directory.write("s.json", kScenario), "--state", directory / "state"});
-  INFO(made.err);
-  REQUIRE(made.code == 0);
-  return directory / "state";
-}
-
-}  // namespace
 
 TEST_CASE("help is data: standard output and exit 0, with an example for every verb", "[cli]") {
   const Outcome help = nodemeter_run({"--help"});
@@ -87,7 +31,7 @@ TEST_CASE("help is data: standard output and exit 0, with an example for every v
     CHECK_THAT(text.out, Catch::Matchers::Contains("Example:\n  nodemeter " + verb));
     CHECK_THAT(help.out, Catch::Matchers::Contains(verb));
   }
-  for (const std::string verb : {"info", "verify", "cat", "unpark"}) {
+  for (const std::string verb : {"info", "verify", "export", "cat", "unpark", "rotate-key"}) {
     CHECK_THAT(nodemeter_run({"journal", verb, "--help"}).out,
                Catch::Matchers::Contains("Example:\n  nodemeter journal " + verb));
   }

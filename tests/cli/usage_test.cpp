@@ -102,7 +102,9 @@ class MemoryReader final : public Reader {
     return state_.last_sequence + 1;
   }
   Result<std::vector<EpochSpan>> epochs() const override { return std::vector<EpochSpan>{}; }
-  Result<ChainCheck> verify(const std::function<void(std::uint64_t)>&, const std::string&) const override { return ChainCheck{}; }
+  Result<ChainCheck> verify(const std::function<void(std::uint64_t)>&, const std::string&) const override {
+    return ChainCheck{};
+  }
   KeyValue::Usage usage() const override { return {}; }
 
   JournalState state_;
