@@ -176,6 +176,19 @@ TEST_CASE("a clock set while nobody watched names the time after the next sample
   CHECK(f.events("agent down").find("\"to\":\"2026-01-01T00:20:00.000Z\",\"ms\":600000") != std::string::npos);
 }
 
+TEST_CASE("a clock that is before 1970 names hours as any other", "[clock]") {
+  MeterFixture f;
+  f.step_clock(-MeterFixture::kStart.time_since_epoch() / std::chrono::seconds(1) - 5400);
+  run_one(f);
+  watch(f, 0, 9000);
+  f.close();
+  std::map<std::int64_t, std::uint64_t> covered;
+  for (const Entry& entry : f.entries()) {
+    if (entry.kind == EntryKind::kUsage) covered[entry.usage_start.time_since_epoch().count()] += entry.covered_ms;
+  }
+  CHECK(covered == std::map<std::int64_t, std::uint64_t>{{-7200, 1'800'000}, {-3600, 3'600'000}, {0, 3'600'000}});
+}
+
 TEST_CASE("hours before 1970 are hours, too", "[clock]") {
   CHECK(hour_of(0) == 0);
   CHECK(hour_of(kHourMs - 1) == 0);

@@ -310,6 +310,61 @@ TEST_CASE("after a reboot a VM new to the store counts from its process's start"
         "1 00:00 covered 50000 gap 0 [estimated,owner_unknown,partial] vm-hours=50000 cpu-time=12\n");
 }
 
+TEST_CASE("of a disk's four counters and a NIC's four, operations alone are 32 bits wide", "[counters]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.vm(1).began_s = 0;
+  f.vm(1).width = 32;
+  f.vm(1).every_counter = 4'294'967'000;
+  f.vm(1).disk_write_bytes = 0;
+  f.vm(1).nic_receive_bytes = 0;
+  f.at(1000);
+  f.vm(1).every_counter = 4;
+  f.at(1010);
+  f.close();
+  for (const MeterInfo& info : meter_catalogue()) {
+    if (info.index == MeterIndex::kMemoryHours || info.index == MeterIndex::kDiskAllocatedHours) continue;
+    if (info.index <= MeterIndex::kVmHours) continue;
+    const bool wraps = info.index == MeterIndex::kDiskReadOperations || info.index == MeterIndex::kDiskWriteOperations;
+    INFO(info.name);
+    CHECK(f.total(info.index) == (wraps ? 4'294'967'300 : 4'294'967'000));
+  }
+}
+
+TEST_CASE("what a run used before it was first read is spread from its own start", "[counters]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.at(0);
+  f.at(1800);
+  f.vm(1).began_s = 3590;
+  f.vm(1).cpu_us = 3000;
+  f.event(3580, 1, VmEventKind::kArrived, "created");
+  f.at(3620);
+  f.close();
+  CHECK(f.usage({kCpu}) ==
+        "1 00:00 covered 20000 gap 0 [owner_unknown] cpu-time=1000\n"
+        "1 01:00 covered 20000 gap 0 [owner_unknown,partial] cpu-time=2000\n");
+}
+
+TEST_CASE("a millisecond after an edge is of the next hour", "[counters]") {
+  MeterFixture f;
+  f.move_clock_ms(1);
+  f.empty_from(0);
+  f.vm(1).began_s = 0;
+  f.vm(1).disk_write_bytes = 0;
+  f.at(0);
+  f.at(3590);
+  f.vm(1).cpu_us = 10'000'000;
+  f.vm(1).disk_busy = true;
+  f.at(3600);
+  f.vm(1).disk_busy = false;
+  f.at(3631);
+  f.close();
+  CHECK(f.usage({kCpu}) ==
+        "1 00:00 covered 3599999 gap 0 [owner_unknown] cpu-time=9999000\n"
+        "1 01:00 covered 31001 gap 0 [counter_missing,owner_unknown,partial] cpu-time=1000\n");
+}
+
 TEST_CASE("the live rates are those of the last two readings", "[counters]") {
   MeterFixture f;
   run_one(f);

@@ -31,6 +31,7 @@ class MeterFixture {
     std::uint64_t disk_operations = 0;
     std::uint8_t width = 64;
     std::string disk_id = "vda";
+    std::optional<std::uint64_t> every_counter;  // Of all devices, in place of theirs.
     std::uint64_t disk_run = 0;                  // 0: that of the process.
     std::optional<std::int64_t> disk_plugged_s;  // Proven: plugged at or after this.
     bool disk_offered = true;
@@ -205,6 +206,10 @@ class MeterFixture {
       if (!vm.nic_vouched) nic.begun.reset();
       nic.counters = {*vm.nic_receive_bytes, std::uint64_t{0}, std::uint64_t{0}, std::uint64_t{0}};
       reading.devices.push_back(nic);
+    }
+    for (DeviceReading& device : reading.devices) {
+      if (vm.every_counter) device.counters.fill(*vm.every_counter);
+      if (vm.every_counter) device.operations_width_bits = vm.width;
     }
     if (vm.reversed) std::reverse(reading.devices.begin(), reading.devices.end());
     return reading;

@@ -128,6 +128,145 @@ TEST_CASE("a start right after an unwatched stretch proves that the VM was off b
   CHECK(f.total(kMemory) == 1024 * 40'000);
 }
 
+TEST_CASE("the smaller of two levels is the smaller of each, and off unless both are on", "[records]") {
+  const Levels big{Power::kRunning, 8, 4096, 100};
+  const Levels small{Power::kPaused, 4, 1024, 50};
+  CHECK(smaller(big, small) == small);
+  CHECK(smaller(small, big) == Levels{Power::kRunning, 4, 1024, 50});
+  const Levels off{Power::kOff, 8, 512, 100};
+  CHECK(smaller(big, off) == off);
+  CHECK(smaller(off, big) == off);
+  const Levels no_disk{Power::kRunning, 8, 4096, std::nullopt};
+  CHECK(smaller(big, no_disk) == no_disk);
+  CHECK(smaller(no_disk, big) == no_disk);
+}
+
+TEST_CASE("after the event that settles an unwatched stretch, levels hold until what changes them", "[records]") {
+  MeterFixture f;
+  run_one(f);
+  f.restart_agent();
+  f.event(60, 1, VmEventKind::kRebooted);
+  f.vm(1).levels.vcores = 1;
+  f.at(100);
+  f.close();
+  CHECK(f.total(kVcores) == 2 * 100'000);
+}
+
+TEST_CASE("use over an unwatched stretch is marked estimated in every hour that it falls into", "[records]") {
+  MeterFixture f;
+  run_one(f);
+  f.at(1800);
+  f.vm(1).cpu_us.reset();
+  f.at(3600);
+  f.at(3630);
+  f.restart_agent();
+  f.vm(1).cpu_us = 1900;
+  f.at(3700);
+  f.at(7230);
+  CHECK(f.usage({kCpu}) ==
+        "1 00:00 covered 3600000 gap 0 [counter_missing,owner_unknown] cpu-time=0\n"
+        "1 00:00 covered 0 gap 0 [estimated,owner_unknown,late] cpu-time=1800\n"
+        "1 01:00 covered 3600000 gap 0 [estimated,counter_missing,owner_unknown] cpu-time=100\n");
+}
+
+TEST_CASE("once a VM was listed again, its time is watched again", "[records]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.vm(1).levels.power = Power::kOff;
+  f.at(0);
+  const MeterFixture::Vm off = f.vm(1);
+  f.remove(1);
+  f.inventory(Inventory::kKnownOnly);
+  f.break_events();
+  f.at(10);
+  f.inventory(Inventory::kComplete);
+  f.vm(1) = off;
+  watch(f, 600, 7200);
+  f.at(7230);
+  CHECK(f.usage({kVmHours}) ==
+        "1 00:00 covered 3600000 gap 0 [estimated,owner_unknown] vm-hours=3600000\n"
+        "1 01:00 covered 3600000 gap 0 [owner_unknown] vm-hours=3600000\n");
+}
+
+TEST_CASE("marks of one hour add up, whatever comes last", "[records]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.vm(1).began_s = 0;
+  f.vm(1).levels.disk_mib.reset();
+  f.vm(1).cpu_us.reset();
+  f.at(0);
+  f.synchronised(false);
+  f.restart_agent();
+  f.at(10);
+  f.close();
+  CHECK(f.marks() == "estimated,clock_unsynchronised,counter_missing,owner_unknown,partial");
+}
+
+TEST_CASE("a gap's hours carry the owner that its VM had, and keep their marks", "[records]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.vm(1).began_s = 0;
+  f.vm(1).cpu_us.reset();
+  f.vm(1).owner.known = true;
+  f.vm(1).owner.subscription = vm_id(8);
+  f.at(10);
+  f.vm(1).owner.subscription = vm_id(9);
+  f.at(20);
+  f.reboot_host(30);
+  f.vm(1).levels.power = Power::kOff;
+  f.at(40);
+  f.close();
+  CHECK(f.marks() == "estimated,gap,counter_missing,partial,usage_lost,across_boots");
+  CHECK(f.entries().back().subscription == vm_id(9));
+}
+
+TEST_CASE("after a reboot a VM that was here counts its new run from zero, told or not", "[records]") {
+  MeterFixture f;
+  run_one(f);
+  f.at(100);
+  f.reboot_host(400);
+  f.vm(1).run = 2;
+  f.vm(1).began_s.reset();
+  f.vm(1).cpu_us = 70;
+  f.at(500);
+  f.close();
+  CHECK(f.total(kCpu) == 70);
+}
+
+TEST_CASE("a record's cores are those in force at its end", "[records]") {
+  MeterFixture f;
+  run_one(f);
+  f.vm(1).levels.vcores = 6;
+  f.event(5, 1, VmEventKind::kResized);
+  f.at(10);
+  f.close();
+  CHECK(f.entries().back().vcores == 6);
+}
+
+TEST_CASE("an estimated stretch since a new run's start is marked in its own hour, too", "[records]") {
+  MeterFixture f;
+  run_one(f);
+  f.restart_agent();
+  f.vm(1).run = 2;
+  f.vm(1).began_s = 3600;
+  f.vm(1).cpu_us.reset();
+  f.at(7200);
+  f.at(7230);
+  CHECK(f.usage({kVmHours}).find("1 01:00 covered 3600000 gap 0 [estimated,") != std::string::npos);
+}
+
+TEST_CASE("a departure is an event with its instant and how, and a VM that left is off", "[records]") {
+  MeterFixture f;
+  run_one(f);
+  f.event(5, 1, VmEventKind::kDeparted, "deallocated");
+  f.remove(1);
+  f.at(10);
+  CHECK(f.events("\"event\":\"departed\",\"how\":\"deallocated\",\"at\":\"2026-01-01T00:00:05.000Z\"") != "");
+  const VmState& vm = f.meter().vms().at(vm_id(1));
+  CHECK(vm.levels.power == Power::kOff);
+  CHECK(vm.tracks.empty());
+}
+
 TEST_CASE("a departure right after an unwatched stretch does not tell that the VM was on, a migration does",
           "[records]") {
   for (const bool migrated : {false, true}) {
