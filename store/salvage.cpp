@@ -328,8 +328,9 @@ Status write_store(const ByteSource& bytes, const Sweep& sweep, const std::optio
     const auto known = std::ranges::find(sweep.epochs, row.epoch);
     const auto index = static_cast<std::uint32_t>(known - sweep.epochs.begin());
     EpochSalvage salvage(bytes, store, report, static_cast<std::uint32_t>(i + 1), row);
-    const auto range = std::ranges::equal_range(sweep.found, index, {}, &Found::epoch);
-    if (Status taken = take_all(salvage, {range.begin(), range.end()}); !taken) return taken;
+    const auto begin = std::ranges::lower_bound(sweep.found, index, {}, &Found::epoch);
+    const auto end = std::ranges::upper_bound(sweep.found, index, {}, &Found::epoch);
+    if (Status taken = take_all(salvage, {begin, end}); !taken) return taken;
     if (Status done = salvage.finish(!marks ? 0 : newest ? marks->last : row.last_sequence); !done) return done;
     const SalvagedEpoch& result = salvage.result();
     report.epochs.push_back(result);
