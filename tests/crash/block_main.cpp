@@ -229,8 +229,7 @@ int main_of() {
               marks);
   const bool noticed = cuts(life, logged, 1, 0, true) > 0;
   if (!noticed) std::printf("canary: flushes that do nothing: NOT NOTICED\n");
-  const auto shards = static_cast<std::uint64_t>(std::max(1l, ::sysconf(_SC_NPROCESSORS_ONLN)));
-  in_workers(shards, [&](std::uint64_t shard) { cuts(life, logged, shards, shard, false); });
+  in_workers([&](std::uint64_t shards, std::uint64_t shard) { cuts(life, logged, shards, shard, false); });
   const Tally& tally = Tally::shared();
   std::printf("crash states: %llu block-level; violations: %llu\n",
               static_cast<unsigned long long>(tally.of(Class::kBlock)),

@@ -12,6 +12,7 @@
 #include <map>
 #include <set>
 
+#include "backup_runs.h"
 #include "disk_states.h"
 #include "runs.h"
 
@@ -20,11 +21,6 @@ namespace nodemeter::crash {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::uint64_t shards() {
-  const long n = ::sysconf(_SC_NPROCESSORS_ONLN);
-  return n < 1 ? 1 : static_cast<std::uint64_t>(n);
-}
 
 // Prints what took how long, where somebody wants to know.
 class Stopwatch {
@@ -81,11 +77,12 @@ std::vector<std::uint64_t> targets(const Recording& recording, Fault fault) {
 // One of several processes that share the work on one subject.
 class Worker {
  public:
-  Worker(const Subject& subject, std::uint64_t shard) : subject_(subject), shard_(shard), recording_(64ull << 20) {}
+  Worker(const Subject& subject, std::uint64_t shards, std::uint64_t shard)
+      : subject_(subject), shards_(shards), shard_(shard), recording_(64ull << 20) {}
 
   void power() {
     StateOptions options;
-    options.shards = shards();
+    options.shards = shards_;
     options.shard = shard_;
     judge_states(
         subject_.recording, options, [](const DiskState& state) { return state.torn ? Class::kTorn : Class::kPower; },
@@ -123,12 +120,13 @@ class Worker {
   }
   void over_targets(Fault fault, const std::function<void(std::uint64_t at, std::size_t index)>& work) {
     const std::vector<std::uint64_t> numbers = targets(subject_.recording, fault);
-    for (std::size_t i = shard_; i < numbers.size(); i += shards()) work(numbers[i], i / shards());
+    for (std::size_t i = shard_; i < numbers.size(); i += shards_) work(numbers[i], i / shards_);
   }
   void kill_at(Fault fault, std::uint64_t at, bool on);
   void fault_at(FaultPlan plan, bool states);
 
   const Subject& subject_;
+  std::uint64_t shards_;
   std::uint64_t shard_;
   Recording recording_;
   Scratch scratch_;
@@ -216,7 +214,7 @@ int canaries(const Subject& subject) {
   for (const Canary& canary : all) {
     StateOptions options;
     options.lies = canary.lies;
-    Worker worker(subject, 0);
+    Worker worker(subject, 1, 0);
     const std::uint64_t noticed = worker.judge_states(
         subject.recording, options, [](const DiskState&) { return Class::kCanary; }, "");
     std::printf("canary: %s: %s\n", canary.words, noticed > 0 ? "noticed" : "NOT NOTICED");
@@ -245,10 +243,10 @@ int main_of(std::size_t every) {
   }
   const int unnoticed = canaries(life);
   watch.lap("canaries");
-  in_workers(shards(), [&](std::uint64_t shard) {
+  in_workers([&](std::uint64_t shards, std::uint64_t shard) {
     Stopwatch own(shard == 0);
     for (const Subject* subject : {&life, &full}) {
-      Worker worker(*subject, shard);
+      Worker worker(*subject, shards, shard);
       worker.power();
       own.lap(subject->workload.name + ": power cuts");
       worker.kills(every);
@@ -258,6 +256,10 @@ int main_of(std::size_t every) {
       own.lap(subject->workload.name + ": faults");
     }
   });
+
+  watch.lap("both");
+  backups();
+  watch.lap("backups");
 
   const Tally& tally = Tally::shared();
   const auto of = [&tally](Class what) { return static_cast<unsigned long long>(tally.of(what)); };

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
@@ -220,13 +221,14 @@ Scratch::~Scratch() {
 
 fs::path Scratch::next() { return path_ / std::to_string(++number_); }
 
-void in_workers(std::uint64_t shards, const std::function<void(std::uint64_t)>& work) {
+void in_workers(const std::function<void(std::uint64_t, std::uint64_t)>& work) {
+  const auto shards = static_cast<std::uint64_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
   std::vector<pid_t> workers;
   (void)Tally::shared();
   for (std::uint64_t shard = 0; shard < shards; ++shard) {
     const pid_t child = ::fork();
     if (child == 0) {
-      work(shard);
+      work(shards, shard);
       ::_exit(0);
     }
     workers.push_back(child);

@@ -68,8 +68,8 @@ class Scratch {
   std::uint64_t number_ = 0;
 };
 
-// Calls `work(shard)` in one process per processor; a worker that dies is a violation.
-void in_workers(std::uint64_t shards, const std::function<void(std::uint64_t shard)>& work);
+// Calls `work` in one process per processor, each with its number; a worker that dies is a violation.
+void in_workers(const std::function<void(std::uint64_t shards, std::uint64_t shard)>& work);
 
 // Judges a run whose process is over, and removes its directory.
 std::string judge_and_remove(const std::filesystem::path& root, const Subject& subject, std::int64_t acknowledged);
