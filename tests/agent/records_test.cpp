@@ -241,6 +241,7 @@ TEST_CASE("a record's cores are those in force at its end", "[records]") {
   f.at(10);
   f.close();
   CHECK(f.entries().back().vcores == 6);
+  CHECK(f.entries().back().billable);
 }
 
 TEST_CASE("an estimated stretch since a new run's start is marked in its own hour, too", "[records]") {
@@ -515,6 +516,7 @@ TEST_CASE("a simulated node marks every entry it makes", "[records]") {
     kinds.insert(entry.kind);
   }
   CHECK(kinds == std::set{EntryKind::kUsage, EntryKind::kGap, EntryKind::kEvent});
+  CHECK(f.marks() == "estimated,owner_unknown,partial,simulated");
 }
 
 TEST_CASE("a usage record carries identity, owner, level, tags and name", "[records]") {
