@@ -173,7 +173,7 @@ Meter::Interval::Touched& Meter::touch(const VmState& vm) {
   if (interval_.touched.size() > before) {
     entry->second.seen = vm.seen;
     entry->second.boot = vm.boot;
-    entry->second.known = vm.present || vm.no_run_at;
+    entry->second.known = vm.present || vm.no_run_at || vm.left_behind;
   }
   interval_.last_touched = {&vm, &entry->second};
   return entry->second;
@@ -217,8 +217,14 @@ void Meter::apply(const VmEvent& event) {
   if (event.owner) vm.owner = std::make_shared<const Owner>(*event.owner);
   if (!event.name.empty()) vm.name = display_text(event.name, kNameMax);
   if (event.kind == VmEventKind::kDeparted) {
-    if (vm.present) depart(vm, at, event.how);
-    if (event.how != "migrated") vm.left_behind = false;
+    if (vm.present) {
+      depart(vm, at, event.how);
+    } else {
+      // Nobody saw it arrive; from now on it is known not to be here.
+      if (vm.boot != interval_.sample->boot) vm.tracks.clear();
+      vm.left_behind = event.how == "migrated";
+      seen_until(vm, at);
+    }
     touch(vm).departed = true;
     return;
   }

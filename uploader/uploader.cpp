@@ -146,7 +146,10 @@ Result<std::optional<Uploader::InFlight>> Uploader::next_to_send() {
 // repeat like any other. Every second turn is the accused row's own: it may have become acceptable.
 Result<std::optional<Uploader::InFlight>> Uploader::probe_of(const FrozenBatch& accused) {
   const std::uint32_t turn = search_->probes++;
-  const Sequence last = std::min(std::max(search_->batch_last, accused.last + 1), journal_.state().last_sequence);
+  // At first a row of the same batch; if none of them goes through, they may all offend, and any later row will do.
+  const Sequence newest = journal_.state().last_sequence;
+  const Sequence reach = turn < kProbesMax ? std::max(search_->batch_last, accused.last + 1) : newest;
+  const Sequence last = std::min(reach, newest);
   const bool can_probe = options_.receiver_removes_repeats && last > accused.last && turn % 2 == 0;
   if (!can_probe) return std::optional<InFlight>(InFlight{.batch = accused, .aim = Aim::kBatch});
 
