@@ -1,0 +1,322 @@
+#include "tests/sim/bookkeeper.h"
+
+#include <algorithm>
+
+namespace nodemeter {
+
+namespace {
+
+constexpr std::int64_t kHour = 3'600'000;
+
+std::int64_t number(MonotonicTime t) { return t.time_since_epoch().count(); }
+std::uint64_t u(std::int64_t v) { return static_cast<std::uint64_t>(v); }
+
+MeterIndex meter_of(DeviceKind kind, std::size_t counter) {
+  constexpr MeterIndex kDisk[] = {MeterIndex::kDiskReadBytes, MeterIndex::kDiskWriteBytes,
+                                  MeterIndex::kDiskReadOperations, MeterIndex::kDiskWriteOperations};
+  constexpr MeterIndex kNic[] = {MeterIndex::kNetworkReceiveBytes, MeterIndex::kNetworkTransmitBytes,
+                                 MeterIndex::kNetworkReceivePackets, MeterIndex::kNetworkTransmitPackets};
+  if (kind == DeviceKind::kCpu) return MeterIndex::kCpuTime;
+  return kind == DeviceKind::kDisk ? kDisk[counter] : kNic[counter];
+}
+
+}  // namespace
+
+void Bookkeeper::begins_empty(const ClockReading& now, std::int64_t true_ms) {
+  started_ = pending_start_ = ever_complete_ = true;
+  boot_ = now.boot;
+  last_ = last_complete_ = number(now.monotonic);
+  last_utc_ = now.utc.time_since_epoch().count();
+  offset_ = last_utc_ - last_;
+  last_true_ = true_ms;
+}
+
+void Bookkeeper::taken(const Sample& sample, std::int64_t true_ms) {
+  pending_.push_back({sample, true_ms, std::exchange(failed_, false)});
+}
+
+void Bookkeeper::committed() {
+  if (pending_.empty()) return;
+  for (const Taken& taken : pending_) add_up(taken);
+  pending_.clear();
+  pending_start_ = false;
+}
+
+void Bookkeeper::agent_died() {
+  pending_.clear();
+  failed_ = true;
+  if (pending_start_) started_ = pending_start_ = ever_complete_ = false;
+}
+
+void Bookkeeper::add_up(const Taken& taken) {
+  const Sample& sample = taken.sample;
+  now_ = &sample;
+  mono_ = number(sample.taken_at);
+  true_ms_ = taken.true_ms;
+  const std::int64_t offset = sample.wall.time_since_epoch().count() - mono_;
+  first_ = !started_;
+  same_boot_ = started_ && boot_ == sample.boot;
+  label_ = same_boot_ ? offset_ : offset;
+  watched_ = same_boot_ && sample.events_unbroken && !taken.failed_before;
+  if (!first_ && !watched_) gaps_.push_back({last_utc_, std::max(last_utc_, mono_ + label_)});
+  if (!same_boot_) last_ = last_complete_ = 0;
+  if (!same_boot_ && !first_) ever_complete_ = true;  // Nothing ran before this boot.
+  if (first_) began_at_ = true_ms_;
+  if (!first_ && !watched_) unwatched_ms_ += true_ms_ - last_true_;
+  ++samples_;
+
+  std::map<VmId, std::vector<const VmEvent*>> events;
+  std::map<VmId, const VmReading*> listed;
+  for (const VmEvent& event : sample.events) events[event.vm].push_back(&event);
+  for (const VmReading& reading : sample.vms) listed[reading.vm] = &reading;
+  std::set<VmId> ids;
+  for (const auto& [id, vm] : vms_) ids.insert(id);
+  for (const auto& [id, list] : events) ids.insert(id);
+  for (const auto& [id, reading] : listed) ids.insert(id);
+  for (const VmId& id : ids) {
+    const auto reading = listed.find(id);
+    add_up_vm(id, events[id], reading == listed.end() ? nullptr : reading->second);
+  }
+
+  // The clock is followed, except for the millisecond by which two clocks may always differ.
+  const std::int64_t moved = offset - label_;
+  offset_ = moved < -1 || moved > 1 ? offset : label_;
+  for (auto& [id, vm] : vms_) {
+    if (vm.boot == sample.boot) vm.seen_utc = vm.seen + offset_;
+  }
+  started_ = true;
+  boot_ = sample.boot;
+  last_ = mono_;
+  if (sample.inventory == Inventory::kComplete) last_complete_ = mono_;
+  ever_complete_ = ever_complete_ || sample.inventory == Inventory::kComplete;
+  last_utc_ = mono_ + offset_;
+  last_true_ = true_ms_;
+}
+
+void Bookkeeper::add_up_vm(const VmId& id, const std::vector<const VmEvent*>& events, const VmReading* listed) {
+  const auto [entry, fresh] = vms_.try_emplace(id);
+  Vm& vm = entry->second;
+  if (fresh) {
+    vm.boot = now_->boot;
+    vm.seen = last_complete_;
+    vm.seen_true = last_true_;
+  }
+  Account& account = accounts_[id];
+  if (fresh) account.unwatched_ms = unwatched_ms_;  // It may have been here before, unseen.
+  const Vm before = vm;
+  vm.doubtful = vm.left_behind && (vm.doubtful || !watched_);
+  if (vm.doubtful) account.unwatched_ms += true_ms_ - vm.seen_true;
+  const bool continuous = !vm.present || (vm.boot == now_->boot && vm.seen >= last_);
+  if (watched_ && continuous) {
+    watched(vm, account, events, listed);
+  } else {
+    unwatched(vm, account, events, listed);
+  }
+  if (listed && !(vm.left_behind && listed->levels.power == Power::kOff)) {
+    vm.present = true;
+    vm.left_behind = false;
+    vm.levels = listed->levels;
+    count(vm, account, *listed, before);
+  }
+  if (listed || !vm.present) {
+    // Where it is known to be, or known not to be.
+    if (listed || now_->inventory == Inventory::kComplete) {
+      vm.boot = now_->boot;
+      vm.seen = mono_;
+      vm.seen_true = true_ms_;
+    }
+  }
+  vm.known = true;
+}
+
+// Every event is known: levels hold from each to the next.
+void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events, const VmReading* listed) {
+  std::int64_t cursor = vm.seen;
+  for (const VmEvent* event : events) {
+    const std::int64_t t = std::clamp(number(event->at), last_, mono_);
+    if (vm.present) cover(account, cursor + label_, t + label_, vm.levels);
+    if (event->levels) {
+      // What else it tells may have been so since the last time that somebody looked.
+      Levels same_power = vm.levels;
+      same_power.power = event->levels->power;
+      if (vm.present && !(same_power == *event->levels)) account.unwatched_ms += t - cursor;
+      vm.levels = *event->levels;
+    }
+    cursor = t;
+    switch (event->kind) {
+      case VmEventKind::kArrived:
+      case VmEventKind::kStarted:
+      case VmEventKind::kResumed:
+        vm.present = true;
+        vm.left_behind = false;
+        break;
+      case VmEventKind::kDeparted:
+        vm.present = false;
+        vm.left_behind = event->how == "migrated";
+        for (auto& [key, device] : vm.devices) device.sample = 0;
+        break;
+      default: break;
+    }
+  }
+  if (!listed) {
+    vm.left_behind = false;
+    return;
+  }
+  if (vm.left_behind && listed->levels.power == Power::kOff) return;
+  if (!vm.present) {
+    found(vm, account, *listed);
+    return;
+  }
+  cover(account, cursor + label_, mono_ + label_, vm.levels);
+  // A level that no event told holds from the reading that shows it.
+  if (!(vm.levels == listed->levels)) account.unwatched_ms += mono_ - cursor;
+}
+
+// Something may have happened that nobody saw.
+void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events,
+                           const VmReading* listed) {
+  const bool unknown = !listed && now_->inventory == Inventory::kKnownOnly;
+  if (unknown && events.empty()) return;  // It may still be there: proven or lost at a later sample.
+  std::int64_t stretch = true_ms_ - vm.seen_true;
+  if (vm.boot != now_->boot) stretch = std::max(stretch, mono_ + label_ - vm.seen_utc);
+  account.unwatched_ms += stretch;
+  if (!events.empty()) {
+    // Its end is known, its beginning is not: the rules give bounds only.
+    account.open_ms += stretch;
+    for (const VmEvent* event : events) {
+      if (event->kind == VmEventKind::kDeparted) vm.left_behind = event->how == "migrated";
+      if (event->kind == VmEventKind::kStarted || event->kind == VmEventKind::kArrived) vm.left_behind = false;
+    }
+    for (auto& [key, device] : vm.devices) device.sample = 0;
+    vm.present = false;  // Unless it is listed.
+    return;
+  }
+  const bool here = listed && !(vm.left_behind && listed->levels.power == Power::kOff);
+  if (vm.present && here) {
+    bridge(vm, account, *listed);
+  } else if (here) {
+    found(vm, account, *listed);
+  } else {
+    vm.present = false;
+    if (!listed) vm.left_behind = false;
+  }
+}
+
+void Bookkeeper::bridge(Vm& vm, Account& account, const VmReading& listed) {
+  Levels low = listed.levels;
+  low.vcores = std::min(low.vcores, vm.levels.vcores);
+  low.memory_mib = std::min(low.memory_mib, vm.levels.memory_mib);
+  low.disk_mib = std::min(low.disk_mib.value_or(0), vm.levels.disk_mib.value_or(0));
+  const bool was_on = vm.levels.power != Power::kOff;
+  const bool same_run = std::any_of(listed.devices.begin(), listed.devices.end(), [&](const DeviceReading& device) {
+    const auto known = vm.devices.find({device.kind, device.id});
+    return known != vm.devices.end() && known->second.run == device.run;
+  });
+  // It is on now; nothing else says whether it was on before.
+  const bool told = listed.process_began || same_run;
+  const bool is_on = listed.levels.power != Power::kOff && told;
+  const std::int64_t to = mono_ + label_;
+  if (vm.boot != now_->boot) {
+    const std::int64_t from = vm.seen_utc;
+    if (to <= from) return;
+    account.unwatched_ms += to - from;
+    std::int64_t on_since = to;
+    if (listed.process_began) on_since = std::clamp(number(*listed.process_began) + label_, from, to);
+    if (!told) low.power = Power::kOff;
+    if (count_stopped_ || was_on) span(account, from, on_since);
+    cover(account, on_since, to, low);
+    return;
+  }
+  const std::int64_t from = vm.seen + label_;
+  std::int64_t on_since = to;
+  bool restarted = false;
+  if (listed.process_began) {
+    const std::int64_t began = number(*listed.process_began);
+    restarted = began > vm.seen && began <= mono_;
+    if (restarted) on_since = began + label_;
+  }
+  Levels first = low;
+  if (!was_on || !is_on || restarted) first.power = Power::kOff;
+  if (counts(first.power)) {
+    cover(account, from, on_since, first);
+  } else if (was_on || is_on) {
+    span(account, from, on_since);
+  }
+  if (restarted) cover(account, on_since, to, low);
+}
+
+void Bookkeeper::found(Vm& vm, Account& account, const VmReading& listed) {
+  account.unwatched_ms += true_ms_ - vm.seen_true;
+  if (first_ || !listed.process_began || !(vm.known || ever_complete_)) return;
+  const std::int64_t began = number(*listed.process_began);
+  const std::int64_t absent = vm.boot == now_->boot ? vm.seen : 0;
+  if (began >= absent && began < mono_) cover(account, began + label_, mono_ + label_, listed.levels);
+}
+
+void Bookkeeper::span(Account& account, std::int64_t from_utc, std::int64_t to_utc) {
+  for (std::int64_t t = from_utc; t < to_utc;) {
+    const std::int64_t hour = t / kHour;
+    const std::int64_t end = std::min(to_utc, (hour + 1) * kHour);
+    account.hours[hour] += end - t;
+    account.accounted_ms += end - t;
+    t = end;
+  }
+}
+
+void Bookkeeper::cover(Account& account, std::int64_t from_utc, std::int64_t to_utc, const Levels& levels) {
+  if (!counts(levels.power) || to_utc <= from_utc) return;
+  span(account, from_utc, to_utc);
+  const std::int64_t length = to_utc - from_utc;
+  account.covered_ms += length;
+  account.vcore_ms += u(length) * levels.vcores;
+  account.disk_mib_ms += u(length) * levels.disk_mib.value_or(0);
+  if (levels.power != Power::kOff) account.memory_mib_ms += u(length) * levels.memory_mib;
+}
+
+// --- Counters: subtraction within one run ----------------------------------------------------------------------------
+
+void Bookkeeper::count(Vm& vm, Account& account, const VmReading& listed, const Vm& before) {
+  const bool was_on = before.known && before.present && before.levels.power != Power::kOff && before.boot == now_->boot;
+  for (const DeviceReading& reading : listed.devices) {
+    Device& device = vm.devices[{reading.kind, reading.id}];
+    if (device.run != reading.run) {
+      device = Device{};
+      device.run = reading.run;
+      const bool after_last = reading.begun && (before.boot != now_->boot || number(*reading.begun) >= before.seen);
+      device.surely_from_zero = !first_ && after_last && (before.known || ever_complete_);
+      // Without a proven start: only where something else shows that it was not there before.
+      device.perhaps_from_zero = after_last || !(was_on && watched_ && now_->events.empty());
+      if (first_ && now_->events.empty()) device.perhaps_from_zero = false;
+      if (reading.begun && was_on && number(*reading.begun) < before.seen) device.perhaps_from_zero = false;
+      device.sample = samples_;
+    }
+    const bool continuous = device.sample + 1 >= samples_;
+    device.sample = samples_;
+    for (std::size_t i = 0; i < kCountersMax; ++i) {
+      const auto* value = std::get_if<std::uint64_t>(&reading.counters[i]);
+      if (!value) continue;
+      Bounds& sum = account.counted[static_cast<std::size_t>(meter_of(reading.kind, i))];
+      Chain& chain = device.chains[i];
+      std::uint64_t rise = 0;
+      // A little fall: what it regains was billed already.
+      const bool fell = chain.base && *value < *chain.base;
+      if (fell && *chain.base - *value <= 1'000'000 && *value > *chain.base / 2) continue;
+      if (!chain.base) {
+        if (device.surely_from_zero) sum.low += *value;
+        if (device.perhaps_from_zero) sum.high += *value;
+      } else if (*value >= *chain.base) {
+        rise = *value - *chain.base;
+      } else if (reading.operations_width_bits == 32 && reading.kind == DeviceKind::kDisk && i >= kReadOperations) {
+        const std::uint64_t wrapped = (std::uint64_t{1} << 32) - *chain.base + *value;
+        const std::int64_t ms = number(reading.read_at) - chain.read_at;
+        if (wrapped <= 5'000'000 * u(ms) / 1000) rise = wrapped;
+      }
+      sum.high += rise;
+      if (continuous) sum.low += rise;
+      chain.base = *value;
+      chain.read_at = number(reading.read_at);
+    }
+  }
+}
+
+}  // namespace nodemeter

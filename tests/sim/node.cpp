@@ -1,0 +1,487 @@
+#include "tests/sim/node.h"
+
+#include <algorithm>
+
+#include "platform/contract.h"
+
+namespace nodemeter {
+
+namespace {
+
+MeterIndex meter_of(DeviceKind kind, std::size_t counter) {
+  const auto from = [&](MeterIndex first) {
+    return static_cast<MeterIndex>(static_cast<std::size_t>(first) + counter);
+  };
+  switch (kind) {
+    case DeviceKind::kCpu: return MeterIndex::kCpuTime;
+    case DeviceKind::kDisk: return from(MeterIndex::kDiskReadBytes);
+    case DeviceKind::kNic: return from(MeterIndex::kNetworkReceiveBytes);
+  }
+  return MeterIndex::kCpuTime;
+}
+
+std::size_t counters_of(DeviceKind kind) { return kind == DeviceKind::kCpu ? 1 : kCountersMax; }
+
+}  // namespace
+
+VmId plan_vm_id(const Plan& plan, std::size_t index) {
+  return VmId(uuid_from_name(Uuid{}, "plan/" + std::to_string(plan.seed) + "/" + std::to_string(index)));
+}
+
+SimNode::SimNode(const Plan& plan) : plan_(plan) {
+  machines_.resize(plan.vms.size());
+  for (std::uint32_t i = 0; i < plan.vms.size(); ++i) {
+    Machine& machine = machines_[i];
+    machine.plan = &plan.vms[i];
+    machine.id = plan_vm_id(plan, i);
+    machine.vcores = machine.plan->vcores;
+    machine.memory_mib = machine.plan->memory_mib;
+    machine.name = i % 3;  // Names repeat.
+    machine.owner = machine.plan->owner_known ? 1 : 0;
+    add_device(machine, DeviceKind::kCpu, 0);
+    for (std::uint32_t n = 0; n < machine.plan->disks; ++n) add_device(machine, DeviceKind::kDisk, 0);
+    for (std::uint32_t n = 0; n < machine.plan->nics; ++n) add_device(machine, DeviceKind::kNic, 0);
+    note(machine);
+    if (machine.plan->first_ms == 0) {
+      machine.present = true;
+      begin_run(machine);
+      note(machine);
+      if (plan.begins_empty) report(machine, VmEventKind::kArrived, "created");
+    } else if (machine.plan->first_ms > 0) {
+      own_.emplace(machine.plan->first_ms, Own{i, Op::arrive});
+    }
+  }
+}
+
+// --- Time -----------------------------------------------------------------------------------------------------------
+
+std::int64_t SimNode::next_own() const { return own_.empty() ? INT64_MAX : own_.begin()->first; }
+
+void SimNode::advance(std::int64_t to) {
+  NM_ASSERT(to >= now_);
+  while (now_ < to || next_own() <= to) {
+    const std::int64_t next = std::min(to, std::max(now_, next_own()));
+    const std::int64_t awake_from = std::clamp(suspended_until_, now_, next);
+    const std::int64_t ran = next - awake_from;
+    if (host_up_ && ran > 0) {
+      for (Machine& machine : machines_) {
+        if (machine.present && machine.power == Power::kRunning) run_devices(machine, ran);
+      }
+    }
+    now_ = next;
+    while (next_own() <= now_) {
+      const Own own = own_.begin()->second;
+      own_.erase(own_.begin());
+      apply_own(own);
+    }
+  }
+}
+
+void SimNode::run_devices(Machine& machine, std::int64_t ran) {
+  Truth& truth = truth_[machine.id];
+  for (Device& device : machine.devices) {
+    device.ran_ms += ran;
+    for (std::size_t i = 0; i < counters_of(device.kind); ++i) {
+      const std::uint64_t before = device.value[i];
+      if (device.kind == DeviceKind::kCpu) {
+        device.value[i] +=
+            std::uint64_t{machine.plan->cpu_percent} * machine.vcores * static_cast<std::uint64_t>(ran) * 10;
+      } else {
+        device.value[i] = device.per_s[i] * static_cast<std::uint64_t>(device.ran_ms) / 1000;
+      }
+      truth.counted[static_cast<std::size_t>(meter_of(device.kind, i))] += device.value[i] - before;
+    }
+  }
+}
+
+std::int64_t SimNode::wall() const {
+  return plan_.start_ms + now_ + wall_offset_ + drift_ppm_ * (now_ - drift_since_) / 1'000'000;
+}
+
+ClockReading SimNode::clock() const {
+  ClockReading reading;
+  reading.boot =
+      BootId(uuid_from_name(Uuid{}, "plan-boot/" + std::to_string(plan_.seed) + "/" + std::to_string(boots_)));
+  reading.monotonic = MonotonicTime{Milliseconds{now_ - boot_began_}};
+  reading.utc = UtcTime{Milliseconds{wall()}};
+  reading.synchronised = now_ >= unsynchronised_until_;
+  return reading;
+}
+
+void SimNode::step_wall(std::int64_t by) { wall_offset_ += by; }
+
+void SimNode::drift(std::int64_t ppm) {
+  wall_offset_ = wall() - plan_.start_ms - now_;
+  drift_ppm_ = ppm;
+  drift_since_ = now_;
+}
+
+void SimNode::power_off() {
+  host_up_ = false;
+  for (Machine& machine : machines_) {
+    machine.restart = machine.present && machine.power != Power::kOff;
+    machine.power = Power::kOff;
+    machine.migrating = false;
+    note(machine);
+  }
+  // What was under way ends with the host, except for VMs that come later anyway.
+  std::erase_if(own_, [](const auto& entry) { return entry.second.op != Op::arrive; });
+}
+
+void SimNode::power_on(std::int64_t wall_error_ms) {
+  host_up_ = true;
+  ++boots_;
+  boot_began_ = now_;
+  wall_offset_ += wall_error_ms;
+  for (Machine& machine : machines_) {
+    if (machine.restart && machine.present) begin_run(machine);
+    machine.restart = false;
+    note(machine);
+  }
+  cut_stream();
+}
+
+// --- What happens to VMs --------------------------------------------------------------------------------------------
+
+void SimNode::apply(const PlanOp& op, bool watched) {
+  if (!host_up_ || now_ < suspended_until_) return;
+  apply_to(machines_[op.vm], op, watched);
+}
+
+void SimNode::apply_to(Machine& machine, const PlanOp& op, bool watched) {
+  if (machine.migrating) return;
+  apply_lifecycle(machine, op, watched);
+  apply_devices(machine, op);
+  note(machine);
+}
+
+void SimNode::apply_own(const Own& own) {
+  Machine& machine = machines_[own.vm];
+  if (!host_up_) return;
+  switch (own.op) {
+    case Op::arrive: arrive(machine, "created"); break;
+    case Op::start: start(machine); break;
+    case Op::migrate_fails:
+      if (!machine.migrating) return;
+      machine.migrating = false;
+      machine.present = true;
+      machine.power = Power::kRunning;
+      report(machine, VmEventKind::kArrived, "migration cancelled");
+      break;
+    default: break;
+  }
+  note(machine);
+}
+
+void SimNode::apply_lifecycle(Machine& machine, const PlanOp& op, bool watched) {
+  const bool on = machine.present && machine.power != Power::kOff;
+  const auto index = static_cast<std::uint32_t>(&machine - machines_.data());
+  switch (op.op) {
+    case Op::arrive: arrive(machine, "created"); return;
+    case Op::migrate_in: arrive(machine, "migrated"); return;
+    case Op::leave:
+      machine.left_behind = false;
+      if (machine.present) depart(machine, op.a == 0 ? "deleted" : "deallocated");
+      return;
+    case Op::migrate_out:
+      if (!on) return;
+      depart(machine, "migrated");
+      machine.left_behind = machine.plan->persistent && watched && now_ >= away_until_ && now_ >= down_until_;
+      machine.left_at = now_;
+      return;
+    case Op::migrate_fails:
+      if (!machine.present || machine.power != Power::kRunning) return;
+      depart(machine, "migrated");
+      machine.migrating = true;
+      own_.emplace(now_ + op.a, Own{index, Op::migrate_fails});
+      return;
+    case Op::recreate:
+      if (machine.present) depart(machine, "deleted");
+      own_.emplace(now_ + op.a, Own{index, Op::arrive});
+      return;
+    case Op::start: start(machine); return;
+    case Op::stop: stop(machine); return;
+    case Op::restart:
+      stop(machine);
+      own_.emplace(now_ + op.a, Own{index, Op::start});
+      return;
+    case Op::reboot:
+      if (on) report(machine, VmEventKind::kRebooted, "guest");
+      return;
+    case Op::pause:
+      if (!on || machine.power == Power::kPaused) return;
+      machine.power = Power::kPaused;
+      report(machine, VmEventKind::kPaused, "paused");
+      return;
+    case Op::resume:
+      if (!on || machine.power != Power::kPaused) return;
+      machine.power = Power::kRunning;
+      report(machine, VmEventKind::kResumed, "unpaused");
+      return;
+    default: return;
+  }
+}
+
+void SimNode::apply_devices(Machine& machine, const PlanOp& op) {
+  const bool on = machine.present && machine.power != Power::kOff;
+  switch (op.op) {
+    case Op::resize:
+      resize(machine, static_cast<std::uint32_t>(op.a));
+      if (machine.present) report(machine, VmEventKind::kResized, "vcores");
+      return;
+    case Op::resize_quietly: resize(machine, static_cast<std::uint32_t>(op.a)); return;
+    case Op::balloon: machine.memory_mib = static_cast<std::uint64_t>(op.a); return;
+    case Op::rename: machine.name = static_cast<std::uint32_t>(op.a); return;
+    case Op::owner: machine.owner = static_cast<std::uint32_t>(op.a); return;
+    case Op::plug_disk: add_device(machine, DeviceKind::kDisk, now_ + op.a); return;
+    case Op::plug_nic: add_device(machine, DeviceKind::kNic, now_ + op.a); return;
+    case Op::unplug:
+      if (machine.devices.size() > 1) {
+        const auto which = 1 + static_cast<std::size_t>(op.a) % (machine.devices.size() - 1);
+        machine.devices.erase(machine.devices.begin() + static_cast<std::ptrdiff_t>(which));
+      }
+      return;
+    case Op::hang:
+      machine.hangs_until = now_ + op.a;
+      machine.hangs_whole = op.b != 1;
+      return;
+    case Op::stall:
+      for (Device& device : machine.devices) {
+        if (now_ < device.frozen_until) continue;
+        device.frozen = device.value;
+        device.frozen_until = now_ + op.a;
+      }
+      return;
+    case Op::fall:
+      if (!on || machine.plan->width_32) return;
+      for (Device& device : machine.devices) {
+        for (std::size_t i = 0; i < kCountersMax; ++i) {
+          const std::uint64_t shown = device.value[i] - device.fallen[i];
+          if (i < counters_of(device.kind)) hide(machine, device, i, shown * static_cast<std::uint64_t>(op.a) / 100);
+        }
+        device.frozen_until = -1;
+      }
+      return;
+    default: return;
+  }
+}
+
+void SimNode::add_device(Machine& machine, DeviceKind kind, std::int64_t readable_from) {
+  if (machine.devices.size() > 8) return;
+  Device device;
+  const std::uint64_t n = ++machine.devices_made;
+  device.kind = kind;
+  device.id = kind == DeviceKind::kCpu ? "vcpus" : (kind == DeviceKind::kDisk ? "vd" : "nic") + std::to_string(n);
+  device.run = ++runs_;
+  device.began = now_;
+  device.readable_from = readable_from;
+  device.capacity_mib = kind == DeviceKind::kDisk ? 1000 * n : 0;
+  const std::uint64_t operations =
+      machine.plan->width_32 ? 200'000 + machine.plan->rate % 3'000'000 : machine.plan->rate / 4096 + n;
+  device.per_s = {machine.plan->rate + n, machine.plan->rate / 2, operations, operations / 3};
+  const auto place = std::lower_bound(
+      machine.devices.begin(), machine.devices.end(), device,
+      [](const Device& a, const Device& b) { return std::tie(a.kind, a.id) < std::tie(b.kind, b.id); });
+  machine.devices.insert(place, std::move(device));
+}
+
+void SimNode::resize(Machine& machine, std::uint32_t vcores) {
+  if (vcores < machine.vcores) {
+    // The time of the vcpus that go is no longer in the sum.
+    Device& cpu = machine.devices.front();
+    hide(machine, cpu, 0, (cpu.value[0] - cpu.fallen[0]) / machine.vcores * (machine.vcores - vcores));
+  }
+  machine.vcores = vcores;
+}
+
+void SimNode::hide(const Machine& machine, Device& device, std::size_t counter, std::uint64_t amount) {
+  device.fallen[counter] += amount;
+  truth_[machine.id].hidden[static_cast<std::size_t>(meter_of(device.kind, counter))] += amount;
+}
+
+void SimNode::begin_run(Machine& machine) {
+  machine.power = Power::kRunning;
+  machine.run_began = now_;
+  machine.hangs_until = -1;
+  for (Device& device : machine.devices) {
+    device.run = ++runs_;
+    device.began = now_;
+    device.ran_ms = 0;
+    device.value = device.fallen = {};
+    device.frozen_until = -1;
+    device.readable_from = now_;
+  }
+}
+
+void SimNode::arrive(Machine& machine, const char* how) {
+  if (machine.present || machine.migrating) return;
+  machine.present = true;
+  machine.left_behind = false;
+  begin_run(machine);
+  report(machine, VmEventKind::kArrived, how);
+  urgent_ = plan_.urgent;
+}
+
+void SimNode::depart(Machine& machine, const char* how) {
+  machine.present = false;
+  machine.restart = false;
+  machine.power = Power::kOff;
+  report(machine, VmEventKind::kDeparted, how);
+}
+
+void SimNode::start(Machine& machine) {
+  const bool here = machine.present && machine.power == Power::kOff;
+  if (!here && !(machine.left_behind && !machine.present)) return;
+  machine.present = true;
+  machine.left_behind = false;
+  begin_run(machine);
+  report(machine, VmEventKind::kStarted, "booted");
+}
+
+void SimNode::stop(Machine& machine) {
+  if (!machine.present || machine.power == Power::kOff) return;
+  machine.power = Power::kOff;
+  report(machine, VmEventKind::kStopped, "shutdown");
+}
+
+void SimNode::note(const Machine& machine) {
+  std::vector<Moment>& moments = truth_[machine.id].moments;
+  const Levels level = levels(machine);
+  const Moment moment{now_, machine.present, level.power, level.vcores, level.memory_mib, *level.disk_mib};
+  moments.push_back(moment);
+}
+
+// --- What is shown --------------------------------------------------------------------------------------------------
+
+void SimNode::forget_left_behind_since(std::int64_t t) {
+  for (Machine& machine : machines_) machine.left_behind = machine.left_behind && machine.left_at <= t;
+}
+
+void SimNode::cut_stream() {
+  for (const auto& [at, event] : events_) {
+    for (Machine& machine : machines_) {
+      if (machine.id == event.vm && machine.left_at >= at) machine.left_behind = false;
+    }
+  }
+  events_.clear();
+  unbroken_ = false;
+}
+
+void SimNode::service_away_until(std::int64_t t) {
+  cut_stream();
+  if (now_ >= away_until_) {
+    for (Machine& machine : machines_) machine.known_to_process_watch = machine.present;
+  }
+  away_until_ = std::max(away_until_, t);
+}
+
+void SimNode::source_down_until(std::int64_t t) {
+  cut_stream();
+  down_until_ = std::max(down_until_, t);
+}
+
+void SimNode::everything_answers() {
+  if (now_ < away_until_ || now_ < down_until_) cut_stream();
+  away_until_ = down_until_ = -1;
+  for (Machine& machine : machines_) {
+    machine.hangs_until = -1;
+    for (Device& device : machine.devices) {
+      device.frozen_until = -1;
+      device.readable_from = now_;
+    }
+  }
+}
+
+void SimNode::report(const Machine& machine, VmEventKind kind, const char* how) {
+  if (now_ < away_until_ || now_ < down_until_) return;
+  VmEvent event;
+  event.vm = machine.id;
+  event.kind = kind;
+  event.how = how;
+  event.name = "vm-" + std::to_string(machine.name);
+  event.owner = owner(machine);
+  event.levels = levels(machine);
+  events_.emplace_back(now_, std::move(event));
+}
+
+Levels SimNode::levels(const Machine& machine) const {
+  Levels level;
+  level.power = machine.power;
+  level.vcores = machine.vcores;
+  level.memory_mib = machine.memory_mib;
+  level.disk_mib = 0;
+  for (const Device& device : machine.devices) *level.disk_mib += device.capacity_mib;
+  return level;
+}
+
+Owner SimNode::owner(const Machine& machine) const {
+  Owner owner;
+  if (machine.owner == 0) return owner;
+  owner.known = true;
+  owner.subscription = uuid_from_name(Uuid{}, "subscription/" + std::to_string(machine.owner));
+  owner.name = "vm-" + std::to_string(machine.name);
+  owner.windows_licence = machine.plan->windows;
+  owner.billable = machine.owner != 7;
+  return owner;
+}
+
+VmReading SimNode::reading(const Machine& machine, MonotonicTime monotonic, bool service) const {
+  VmReading reading;
+  reading.vm = machine.id;
+  reading.name = "vm-" + std::to_string(machine.name);
+  reading.levels = levels(machine);
+  reading.owner = owner(machine);
+  if (machine.power == Power::kOff) return reading;
+  if (machine.plan->starts_proven) reading.process_began = monotonic - Milliseconds{now_ - machine.run_began};
+  for (const Device& device : machine.devices) {
+    DeviceReading shown;
+    shown.kind = device.kind;
+    shown.id = device.id;
+    shown.run = device.run;
+    shown.read_at = monotonic;
+    if (machine.plan->starts_proven) shown.begun = monotonic - Milliseconds{now_ - device.began};
+    if (machine.plan->width_32) shown.operations_width_bits = 32;
+    const bool hangs = now_ < machine.hangs_until && (machine.hangs_whole || device.kind == DeviceKind::kDisk);
+    for (std::size_t i = 0; i < counters_of(device.kind); ++i) {
+      const std::uint64_t full = now_ < device.frozen_until ? device.frozen[i] : device.value[i];
+      std::uint64_t value = full - std::min(full, device.fallen[i]);
+      if (machine.plan->width_32 && device.kind == DeviceKind::kDisk && i >= kReadOperations) value &= 0xffffffffu;
+      shown.counters[i] = value;
+      if (!service && device.kind != DeviceKind::kCpu) shown.counters[i] = Absence::kReadFailed;
+      if (hangs || now_ < device.readable_from) shown.counters[i] = Absence::kVmBusy;
+    }
+    reading.devices.push_back(std::move(shown));
+  }
+  return reading;
+}
+
+Result<Sample> SimNode::read_all() {
+  if (now_ < down_until_) {
+    cut_stream();
+    return Error{ErrorCode::kUnavailable, "the simulated hypervisor is down"};
+  }
+  const bool service = now_ >= away_until_;
+  const ClockReading now = clock();
+  Sample sample;
+  sample.boot = now.boot;
+  sample.taken_at = now.monotonic;
+  sample.wall = now.utc;
+  sample.clock_synchronised = now.synchronised;
+  sample.inventory = service ? Inventory::kComplete : Inventory::kKnownOnly;
+  sample.events_unbroken = unbroken_ && service;
+  for (auto& [at, event] : events_) {
+    event.at = now.monotonic - Milliseconds{now_ - at};
+    sample.events.push_back(std::move(event));
+  }
+  events_.clear();
+  for (const Machine& machine : machines_) {
+    const bool seen = service || (machine.power != Power::kOff && machine.known_to_process_watch);
+    if (!seen || !(machine.present || machine.left_behind)) continue;
+    sample.vms.push_back(reading(machine, now.monotonic, service));
+  }
+  std::sort(sample.vms.begin(), sample.vms.end(), [](const auto& a, const auto& b) { return a.vm < b.vm; });
+  unbroken_ = service;
+  return sample;
+}
+
+}  // namespace nodemeter

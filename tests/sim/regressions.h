@@ -1,0 +1,59 @@
+// What the seeded world found in the product, and what became of it. Each seed was made small; the plan stays.
+
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace nodemeter {
+
+struct Regression {
+  std::uint64_t seed;     // Of the world that found it, with the plans drawn as they were then.
+  std::string_view what;  // One line: what was wrong.
+  std::string_view plan;  // The smallest world that shows it.
+};
+
+inline constexpr Regression kRegressions[] = {
+    {2, "a failed migration: the process that came back was counted from zero a second time",
+     R"({"seed":2,"start_ms":1767226808845,"length_ms":2576118,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":14,"memory_mib":1769,"cpu_percent":20,"disks":0,"nics":0,"rate":31,"width_32":false,
+                  "starts_proven":true,"owner_known":true,"windows":true,"persistent":false,"first_ms":0}],
+         "ops": [{"at_ms":2516118,"op":"migrate_fails","vm":0,"a":0,"b":0}]})"},
+    {22, "a VM that arrived unseen and migrated away: its definition left behind was taken for an allocated VM",
+     R"({"seed":22,"start_ms":1767228077701,"length_ms":60000,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":12,"memory_mib":18725,"cpu_percent":33,"disks":0,"nics":0,"rate":6,"width_32":false,
+                  "starts_proven":true,"owner_known":false,"windows":true,"persistent":true,"first_ms":0}],
+         "ops": [{"at_ms":0,"op":"migrate_out","vm":0,"a":0,"b":0}]})"},
+    {428,
+     "the clock moved while a VM was not listed: the new name of its last instant was not written down, and after "
+     "a reboot its gap was as much too long or too short as the clock had moved",
+     R"({"seed":428,"start_ms":1767231845693,"length_ms":3339710,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":8,"memory_mib":30447,"cpu_percent":14,"disks":0,"nics":0,"rate":55,"width_32":false,
+                  "starts_proven":true,"owner_known":true,"windows":true,"persistent":true,"first_ms":0}],
+         "ops": [{"at_ms":1656415,"op":"clock_drift","vm":0,"a":3,"b":0},
+                 {"at_ms":2209644,"op":"service_away","vm":0,"a":1441723,"b":0},
+                 {"at_ms":2244524,"op":"stop","vm":0,"a":0,"b":0},
+                 {"at_ms":3279710,"op":"power_loss","vm":0,"a":0,"b":9279}]})"},
+    {635,
+     "a batch of nothing but rows that are refused was never given up, although later rows would have gone through",
+     R"({"seed":635,"start_ms":1767231033202,"length_ms":9000000,"interval_ms":30000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":1,"memory_mib":4377,"cpu_percent":10,"disks":0,"nics":0,"rate":17,"width_32":false,
+                  "starts_proven":true,"owner_known":true,"windows":false,"persistent":false,"first_ms":0},
+                 {"vcores":2,"memory_mib":3473,"cpu_percent":73,"disks":0,"nics":0,"rate":17,"width_32":false,
+                  "starts_proven":true,"owner_known":true,"windows":false,"persistent":true,"first_ms":0}],
+         "ops": [{"at_ms":0,"op":"refuses_row","vm":0,"a":1,"b":0},
+                 {"at_ms":0,"op":"refuses_row","vm":0,"a":2,"b":0}]})"},
+    {2243, "a VM that was first heard of when it left: what it used after it came back was not counted from zero",
+     R"({"seed":2243,"start_ms":1767228094985,"length_ms":179453,"interval_ms":300000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":false,"count_stopped":true,"urgent":false,
+         "vms": [{"vcores":12,"memory_mib":8190,"cpu_percent":2,"disks":0,"nics":0,"rate":123915528,"width_32":false,
+                  "starts_proven":true,"owner_known":false,"windows":false,"persistent":true,"first_ms":0}],
+         "ops": [{"at_ms":0,"op":"migrate_out","vm":0,"a":0,"b":0},
+                 {"at_ms":119453,"op":"recreate","vm":0,"a":0,"b":0}]})"},
+};
+
+}  // namespace nodemeter
