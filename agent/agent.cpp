@@ -176,7 +176,9 @@ void Agent::prune(const ClockReading& now) {
   const Result<bool> more = keeper_.prune(now.utc);
   next_prune_ = now.monotonic + (more && *more ? kPrunePause : kPruneInterval);
   if (more || more.error().code == ErrorCode::kFull) return;
-  if (more.error().code == ErrorCode::kUnavailable) return fail(more.error().message);
+  if (more.error().code == ErrorCode::kUnavailable || more.error().code == ErrorCode::kCorrupt) {
+    return fail(more.error());
+  }
   seams_.log.error("entries past retention cannot be deleted", {{"why", more.error().message}});
 }
 
