@@ -215,38 +215,4 @@ Result<std::unique_ptr<Reader>> Reader::open(const std::filesystem::path& state_
   return std::unique_ptr<Reader>(std::move(reader));
 }
 
-namespace {
-
-Status mark_as_backup(const std::filesystem::path& directory) {
-  LmdbOptions options;
-  Result<std::unique_ptr<KeyValue>> copy = open_lmdb(directory, options);
-  if (!copy) return copy.error();
-  std::vector<Write> writes{Write{Table::kMeta, std::string(kBackupKey), "1"}};
-  {
-    const Result<std::unique_ptr<Snapshot>> snapshot = (*copy)->snapshot();
-    if (!snapshot) return snapshot.error();
-    if (Status sealed = seal(**snapshot, writes); !sealed) return sealed;
-  }
-  return (*copy)->commit(writes);
-}
-
-}  // namespace
-
-Status backup_store(const std::filesystem::path& state_directory, const std::filesystem::path& target) {
-  const std::filesystem::path journal = journal_directory(target);
-  std::error_code error;
-  if (std::filesystem::exists(journal, error)) {
-    return Error{ErrorCode::kInvalidInput, journal.string() + " exists already"};
-  }
-  // The copy gets its name when it bears the mark: an agent that opened one without it would fork its node's chain.
-  std::filesystem::path unfinished = journal;
-  unfinished += ".unfinished";
-  std::filesystem::remove_all(unfinished, error);
-  if (Status copied = copy_lmdb(journal_directory(state_directory), unfinished); !copied) return copied;
-  if (Status marked = mark_as_backup(unfinished); !marked) return marked;
-  std::filesystem::rename(unfinished, journal, error);
-  if (error) return Error{ErrorCode::kUnavailable, "cannot rename to " + journal.string() + ": " + error.message()};
-  return sync_directory(target);
-}
-
 }  // namespace nodemeter

@@ -60,10 +60,12 @@ class Reader {
 // The LMDB environment of a state directory: <state>/journal.
 std::filesystem::path journal_directory(const std::filesystem::path& state_directory);
 
-// A hot backup: copies the store of `state_directory`, as of one moment, to the new directory `target` (a state
-// directory in its turn, but without the signing key) and marks it, so that an agent that opens it begins a new epoch.
-// The agent may run meanwhile, in another process. kInvalidInput: there is a store at `target` already. Else as
-// Reader::open, kFull.
-Status backup_store(const std::filesystem::path& state_directory, const std::filesystem::path& target);
+// A hot backup: copies the journal of `state_directory`, as of one moment and without unused pages, to `target` (a
+// state directory in its turn, but without the signing key) and marks it, so that an agent that opens it begins a new
+// epoch. The agent may run meanwhile, and a copy that is slow or stopped does not touch it. `progress` is called now
+// and then with entries done. Durable on success; else there is no journal at `target`. kInvalidInput: there is one
+// already. kUnavailable too if retention overtook the copy. Else as Reader::open, kFull.
+Status backup_store(const std::filesystem::path& state_directory, const std::filesystem::path& target,
+                    const std::function<void(std::uint64_t entries)>& progress = {});
 
 }  // namespace nodemeter

@@ -28,6 +28,8 @@ struct CommandLine {
   VerifyOptions verify;
   ExportOptions exported;
   SalvageOptions salvage;
+  PruneOptions prune;
+  std::string backup_target;
   AgentVerbOptions agent;
   SimulateOptions simulate;
   std::string config_file;
@@ -172,6 +174,22 @@ void add_journal_verbs(CLI::App& app, CommandLine& line) {
           [&line] { return journal_salvage(line.common, line.salvage, line.console); });
   salvage.add_option("directory", line.salvage.from, "The damaged journal (default: that of the state directory)");
   salvage.add_option("--out", line.salvage.out, "A directory that does not exist yet")->required();
+  CLI::App& backup =
+      add("backup", "Copy the journal, as of now and without unused pages, to a new directory; the agent may run",
+          "nodemeter journal backup /mnt/backup/nodemeter\n  nodemeter usage --state /mnt/backup/nodemeter --start …",
+          [&line] { return journal_backup(line.common, line.backup_target, line.console); });
+  backup.add_option("directory", line.backup_target, "Where to: a state directory without the signing key")->required();
+  CLI::App& prune = add("prune",
+                        "Delete the oldest entries now (the agent does so by state.retention); the agent must be "
+                        "stopped",
+                        "nodemeter journal prune --keep 90d --dry-run",
+                        [&line] { return journal_prune(line.common, line.prune, line.console); });
+  CLI::Option* before = prune.add_option("--before", line.prune.before, "Delete what was reported before this instant");
+  prune.add_option("--keep", line.prune.keep, "Delete what was reported longer ago than this: 90d, 2160h")
+      ->excludes(before);
+  prune.add_flag("--dry-run", line.prune.dry_run, "Only say what would go; the agent may run");
+  prune.add_flag("--unacknowledged", line.prune.unacknowledged,
+                 "Also delete what the aggregator has not got: it is lost for good");
   add("unpark", "Send again what the aggregator had refused; the agent must be stopped", "nodemeter journal unpark",
       [&line] { return journal_unpark(line.common, line.console); });
 }

@@ -93,6 +93,14 @@ struct SalvageOptions {
   std::string out;
 };
 int journal_salvage(const CommonOptions& common, const SalvageOptions& options, const Console& console);
+int journal_backup(const CommonOptions& common, const std::string& target, const Console& console);
+struct PruneOptions {
+  std::string before;  // An instant; "": `keep` says it.
+  std::string keep;    // A duration.
+  bool dry_run = false;
+  bool unacknowledged = false;  // Also what an uploading node has not delivered.
+};
+int journal_prune(const CommonOptions& common, const PruneOptions& options, const Console& console);
 int journal_unpark(const CommonOptions& common, const Console& console);
 
 int meters(const CommonOptions& common, const Console& console);

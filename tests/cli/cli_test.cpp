@@ -31,7 +31,7 @@ TEST_CASE("help is data: standard output and exit 0, with an example for every v
     CHECK_THAT(text.out, Catch::Matchers::Contains("Example:\n  nodemeter " + verb));
     CHECK_THAT(help.out, Catch::Matchers::Contains(verb));
   }
-  for (const std::string verb : {"info", "verify", "export", "cat", "unpark", "rotate-key"}) {
+  for (const std::string verb : {"info", "verify", "export", "cat", "backup", "prune", "unpark", "rotate-key"}) {
     CHECK_THAT(nodemeter_run({"journal", verb, "--help"}).out,
                Catch::Matchers::Contains("Example:\n  nodemeter journal " + verb));
   }
