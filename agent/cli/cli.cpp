@@ -132,16 +132,43 @@ void add_history_verbs(CLI::App& app, CommandLine& line) {
   events_verb.callback([&line] { line.chosen = [&line] { return events(line.common, line.range, line.console); }; });
 }
 
+CLI::App& add_journal_verb(CLI::App& journal, CommandLine& line, const std::string& name, const std::string& text,
+                           const std::string& example, std::function<int()> work) {
+  CLI::App& verb = add_verb(journal, name, text, example);
+  add_config(verb, line.common);
+  add_json(verb, line.common);
+  verb.callback([&line, work = std::move(work)] { line.chosen = work; });
+  return verb;
+}
+
+// What copies the store or makes it smaller.
+void add_store_verbs(CLI::App& journal, CommandLine& line) {
+  CLI::App& backup = add_journal_verb(
+      journal, line, "backup",
+      "Copy the journal, as of now and without unused pages, to a new directory; the agent may run",
+      "nodemeter journal backup /mnt/backup/nodemeter\n  nodemeter usage --state /mnt/backup/nodemeter --start …",
+      [&line] { return journal_backup(line.common, line.backup_target, line.console); });
+  backup.add_option("directory", line.backup_target, "Where to: a state directory without the signing key")->required();
+  CLI::App& prune =
+      add_journal_verb(journal, line, "prune",
+                       "Delete the oldest entries now (the agent does so by state.retention); the agent must be "
+                       "stopped",
+                       "nodemeter journal prune --keep 90d --dry-run",
+                       [&line] { return journal_prune(line.common, line.prune, line.console); });
+  CLI::Option* before = prune.add_option("--before", line.prune.before, "Delete what was reported before this instant");
+  prune.add_option("--keep", line.prune.keep, "Delete what was reported longer ago than this: 90d, 2160h")
+      ->excludes(before);
+  prune.add_flag("--dry-run", line.prune.dry_run, "Only say what would go; the agent may run");
+  prune.add_flag("--unacknowledged", line.prune.unacknowledged,
+                 "Also delete what the aggregator has not got: it is lost for good");
+}
+
 void add_journal_verbs(CLI::App& app, CommandLine& line) {
   CLI::App& journal = add_verb(app, "journal", "The node's journal", "nodemeter journal verify");
   journal.require_subcommand(1);
   const auto add = [&](const std::string& name, const std::string& text, const std::string& example,
                        std::function<int()> work) -> CLI::App& {
-    CLI::App& verb = add_verb(journal, name, text, example);
-    add_config(verb, line.common);
-    add_json(verb, line.common);
-    verb.callback([&line, work = std::move(work)] { line.chosen = work; });
-    return verb;
+    return add_journal_verb(journal, line, name, text, example, std::move(work));
   };
   add("info", "Node, epoch, sequence numbers, size, parked entries", "nodemeter journal info",
       [&line] { return journal_info(line.common, line.console); });
@@ -174,24 +201,9 @@ void add_journal_verbs(CLI::App& app, CommandLine& line) {
           [&line] { return journal_salvage(line.common, line.salvage, line.console); });
   salvage.add_option("directory", line.salvage.from, "The damaged journal (default: that of the state directory)");
   salvage.add_option("--out", line.salvage.out, "A directory that does not exist yet")->required();
-  CLI::App& backup =
-      add("backup", "Copy the journal, as of now and without unused pages, to a new directory; the agent may run",
-          "nodemeter journal backup /mnt/backup/nodemeter\n  nodemeter usage --state /mnt/backup/nodemeter --start …",
-          [&line] { return journal_backup(line.common, line.backup_target, line.console); });
-  backup.add_option("directory", line.backup_target, "Where to: a state directory without the signing key")->required();
-  CLI::App& prune = add("prune",
-                        "Delete the oldest entries now (the agent does so by state.retention); the agent must be "
-                        "stopped",
-                        "nodemeter journal prune --keep 90d --dry-run",
-                        [&line] { return journal_prune(line.common, line.prune, line.console); });
-  CLI::Option* before = prune.add_option("--before", line.prune.before, "Delete what was reported before this instant");
-  prune.add_option("--keep", line.prune.keep, "Delete what was reported longer ago than this: 90d, 2160h")
-      ->excludes(before);
-  prune.add_flag("--dry-run", line.prune.dry_run, "Only say what would go; the agent may run");
-  prune.add_flag("--unacknowledged", line.prune.unacknowledged,
-                 "Also delete what the aggregator has not got: it is lost for good");
   add("unpark", "Send again what the aggregator had refused; the agent must be stopped", "nodemeter journal unpark",
       [&line] { return journal_unpark(line.common, line.console); });
+  add_store_verbs(journal, line);
 }
 
 void add_other_verbs(CLI::App& app, CommandLine& line) {
