@@ -26,8 +26,9 @@ namespace nodemeter {
   X(recreate)                                                                                                         \
   X(start)                                                                                                            \
   X(stop)                                                                                                             \
-  X(restart) X(reboot) X(pause) X(resume) X(resize) X(resize_quietly) X(balloon) X(rename) X(owner) X(plug_disk)      \
-      X(plug_nic) X(unplug) X(hang) X(stall) X(fall) /* To the source and the host. */                                \
+  X(restart)                                                                                                          \
+  X(reboot) X(pause) X(resume) X(resize) X(resize_quietly) X(balloon) X(rename) X(owner) X(plug_disk) X(plug_nic)     \
+      X(unplug) X(hang) X(stall) X(fall) /* To the source and the host. */                                            \
       X(stream_cut) X(service_away) X(source_down) X(late_sample) X(sample_twice) X(clock_step) X(clock_drift)        \
           X(clock_unsynchronised) X(suspend) X(power_loss) /* To the agent and its store. */                          \
       X(agent_crash) X(agent_upgrade) X(commit_lost) X(commit_unknown_written) X(commit_unknown_lost)                 \
