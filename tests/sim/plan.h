@@ -16,26 +16,22 @@
 namespace nodemeter {
 
 // One list for names in JSON, totals and printed plans.
-#define NODEMETER_PLAN_OPS(X)                                                                                         \
-  /* To a VM. */                                                                                                      \
-  X(arrive)                                                                                                           \
-  X(migrate_in)                                                                                                       \
-  X(leave)                                                                                                            \
-  X(migrate_out)                                                                                                      \
-  X(migrate_fails)                                                                                                    \
-  X(recreate)                                                                                                         \
-  X(start)                                                                                                            \
-  X(stop)                                                                                                             \
-  X(restart)                                                                                                          \
-  X(reboot) X(pause) X(resume) X(resize) X(resize_quietly) X(balloon) X(rename) X(owner) X(plug_disk) X(plug_nic)     \
-      X(unplug) X(hang) X(stall) X(fall) /* To the source and the host. */                                            \
-      X(stream_cut) X(service_away) X(source_down) X(late_sample) X(sample_twice) X(clock_step) X(clock_drift)        \
-          X(clock_unsynchronised) X(suspend) X(power_loss) /* To the agent and its store. */                          \
-      X(agent_crash) X(agent_upgrade) X(commit_lost) X(commit_unknown_written) X(commit_unknown_lost)                 \
-          X(store_full) /* To the network and the receiver. */                                                        \
-      X(refused) X(lost_before_storing) X(lost_after_storing) X(arrives_later) X(old_request_again) X(slow) X(status) \
-          X(retry_after) X(proxy_page) X(truncated) X(wrong_acknowledgement) X(refuses_row)                           \
-              X(refuses_rows_for_a_while) X(refuses_all) X(too_large) X(receiver_backup) X(receiver_restored)
+// clang-format off
+#define NODEMETER_PLAN_OPS(X) \
+  /* To a VM. */ \
+  X(arrive) X(migrate_in) X(leave) X(migrate_out) X(migrate_fails) X(recreate) X(start) X(stop) X(restart) \
+  X(reboot) X(pause) X(resume) X(resize) X(resize_quietly) X(balloon) X(rename) X(owner) X(plug_disk) \
+  X(plug_nic) X(unplug) X(hang) X(stall) X(fall) \
+  /* To the source and the host. */ \
+  X(stream_cut) X(service_away) X(source_down) X(late_sample) X(sample_twice) X(clock_step) X(clock_drift) \
+  X(clock_unsynchronised) X(suspend) X(power_loss) \
+  /* To the agent and its store. */ \
+  X(agent_crash) X(agent_upgrade) X(commit_lost) X(commit_unknown_written) X(commit_unknown_lost) X(store_full) \
+  /* To the network and the receiver. */ \
+  X(refused) X(lost_before_storing) X(lost_after_storing) X(arrives_later) X(old_request_again) X(slow) \
+  X(status) X(retry_after) X(proxy_page) X(truncated) X(wrong_acknowledgement) X(refuses_row) \
+  X(refuses_rows_for_a_while) X(refuses_all) X(too_large) X(receiver_backup) X(receiver_restored)
+// clang-format on
 
 enum class Op : std::uint8_t {
 #define NODEMETER_PLAN_OP(name) name,
