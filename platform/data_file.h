@@ -15,6 +15,9 @@ namespace nodemeter {
 // new size durable. kFull: the file system is full; the file may be longer than before. kUnavailable: anything else.
 Status extend_with_zeros(std::intptr_t file, std::uint64_t from, std::uint64_t to);
 
+// Writes bytes at an offset of an open file (as above), without a sync. kFull, kUnavailable.
+Status overwrite(std::intptr_t file, std::uint64_t offset, std::span<const char> bytes);
+
 // Makes content and size of a file durable. kNotFound, kPermissionDenied, kUnavailable.
 Status sync_file(const std::filesystem::path& path);
 

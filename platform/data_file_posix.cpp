@@ -37,6 +37,12 @@ Status extend_with_zeros(std::intptr_t file, std::uint64_t from, std::uint64_t t
   return Done{};
 }
 
+Status overwrite(std::intptr_t file, std::uint64_t offset, std::span<const char> bytes) {
+  const ssize_t n = ::pwrite(static_cast<int>(file), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+  if (n == static_cast<ssize_t>(bytes.size())) return Done{};
+  return failed("cannot write to the data file", n < 0 ? errno : EIO);
+}
+
 Status sync_file(const std::filesystem::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {

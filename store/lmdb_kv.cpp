@@ -100,6 +100,33 @@ void on_assertion(MDB_env* handle, const char* what) {
   throw BrokenPromise{what};
 }
 
+// The meta page that a commit is about to write over, as it was.
+//
+// Where LMDB fails to write a meta page, it writes one that is neither the new nor the old: the new trees under the old
+// number. LMDB itself never uses it, but to whoever checks the file it is a number that changed by itself: damage. So
+// the old one goes back. Into the page cache only: the next opening syncs the file before anything else.
+class OldMeta {
+ public:
+  OldMeta(const Environment& environment, std::uint64_t transaction)
+      : environment_(environment), offset_(transaction % 2 * environment.page_bytes()) {
+    held_ = environment.bytes && environment.bytes->read(offset_, sector_).ok();
+  }
+  void put_back() const {
+    std::array<char, kSector> now{};
+    if (!held_ || (environment_.bytes->read(offset_, now).ok() && now == sector_)) return;
+    mdb_filehandle_t file{};
+    mdb_env_get_fd(environment_.handle, &file);
+    (void)overwrite((std::intptr_t)file, offset_, sector_);  // If that fails as well, the file says so when opened.
+  }
+
+ private:
+  static constexpr std::size_t kSector = 512;  // What a disk writes whole; all of a meta page that is ever used.
+  const Environment& environment_;
+  std::uint64_t offset_;
+  std::array<char, kSector> sector_{};
+  bool held_ = false;
+};
+
 class Transaction {
  public:
   static Result<Transaction> begin(const Environment& environment, unsigned flags) {
@@ -128,7 +155,12 @@ class Transaction {
   [[nodiscard]] MDB_txn* get() const { return handle_; }
   [[nodiscard]] std::uint64_t id() const { return mdb_txn_id(handle_); }
   // LMDB's code. The transaction is over either way.
-  int commit() { return mdb_txn_commit(std::exchange(handle_, nullptr)); }
+  int commit() {
+    const OldMeta old(*environment_, id());
+    const int code = mdb_txn_commit(std::exchange(handle_, nullptr));
+    if (code != MDB_SUCCESS) old.put_back();
+    return code;
+  }
 
  private:
   Transaction(const Environment& environment, MDB_txn* handle) : environment_(&environment), handle_(handle) {}

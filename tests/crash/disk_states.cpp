@@ -85,6 +85,7 @@ class Disk {
   std::set<std::uint64_t> directories_;
   Names names_;
   std::list<NameChange> changes_;
+  std::uint64_t last_written_ = 0;  // The file, if the last call was a write.
 };
 
 void overlay(std::string& content, std::uint64_t offset, std::string_view data) {
@@ -123,6 +124,11 @@ void Disk::sync(File& file, const Call& call) {
 
 void Disk::write(const Call& call) {
   File& file = files_[call.inode];
+  // Two writes in a row to one place, microseconds apart, are one: the page cache has no time to write the first.
+  const bool again = !file.writes.empty() && last_written_ == call.inode && !file.writes.back().kept &&
+                     !file.writes.back().limbo && call.offset <= file.writes.back().offset &&
+                     call.offset + call.data.size() >= file.writes.back().offset + file.writes.back().data.size();
+  if (again) file.writes.pop_back();
   const bool durable = call.durable && !lies_.synchronous_write_does_nothing;
   file.writes.push_back({call.offset, call.data, durable && !call.failed, durable && call.failed});
   file.size = std::max(file.size, call.offset + call.data.size());
@@ -162,6 +168,7 @@ void Disk::take(const Call& call) {
     case CallKind::kRemove: changes_.push_back({call.directory, std::string(call.name), 0, 0, {}}); break;
     case CallKind::kMark: break;
   }
+  last_written_ = call.kind == CallKind::kWrite ? call.inode : 0;
 }
 
 std::vector<Item> Disk::items() {

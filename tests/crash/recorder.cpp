@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdarg>
@@ -142,6 +143,13 @@ bool is_error(Fault fault) { return fault == Fault::kIo || fault == Fault::kFull
 
 int error_of(Fault fault) { return fault == Fault::kFull ? ENOSPC : EIO; }
 
+// The kernel looks at signals between the pages of a write: what it has done by then ends at one's edge.
+std::size_t page_cut(std::uint64_t offset, std::size_t size) {
+  constexpr std::uint64_t kPage = 4096;
+  const std::uint64_t edge = std::max((offset + size / 2) / kPage, offset / kPage + 1) * kPage;
+  return std::min<std::size_t>(size, edge - offset);
+}
+
 // Every write ends here. The offset is explicit; the caller moves the file's own.
 ssize_t write_at(int fd, std::string_view data, std::uint64_t offset) {
   REAL(pwrite);
@@ -152,9 +160,10 @@ ssize_t write_at(int fd, std::string_view data, std::uint64_t offset) {
     errno = error_of(fault);
     return -1;
   }
-  const bool half = fault == Fault::kKillMiddle || fault == Fault::kShort;
-  const ssize_t written =
-      real_pwrite(fd, data.data(), half ? data.size() / 2 : data.size(), static_cast<off_t>(offset));
+  std::size_t size = data.size();
+  if (fault == Fault::kShort) size /= 2;
+  if (fault == Fault::kKillMiddle) size = page_cut(offset, size);
+  const ssize_t written = real_pwrite(fd, data.data(), size, static_cast<off_t>(offset));
   if (written < 0) return written;
   Call call;
   call.kind = CallKind::kWrite;

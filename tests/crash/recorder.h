@@ -48,7 +48,7 @@ struct Call {
 enum class Fault : std::uint8_t {
   kNone,
   kKillBefore,  // SIGKILL instead of the call.
-  kKillMiddle,  // SIGKILL after half of a write.
+  kKillMiddle,  // SIGKILL after about half of the pages of a write.
   kIo,          // EIO. A synchronous write reaches the page cache first, as it does in the kernel.
   kFull,        // ENOSPC, likewise.
   kShort,       // Half of a write, and its length as the answer.
