@@ -12,6 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::uint64_t kRecordingBytes = 256u << 20;
 constexpr std::int64_t kTaken = 1;  // The mark that backup_store() returned success.
 
 // A store to take backups of, made once; and where its epoch stands.
@@ -98,10 +99,26 @@ void power_cuts(const Source& source, const Recording& undisturbed, std::uint64_
   });
 }
 
-void kills_and_faults(const Source& source, std::uint64_t calls, std::uint64_t shards, std::uint64_t shard) {
-  Recording recording(16u << 20);
+// Numbers of the calls to disturb: all, but of those that only grow a file by zeros some.
+std::vector<std::uint64_t> targets(const Recording& undisturbed) {
+  std::vector<std::uint64_t> numbers;
+  std::uint64_t number = 0;
+  undisturbed.for_each([&](const Call& call) {
+    if (call.kind == CallKind::kMark) return true;
+    ++number;
+    const bool zeros = call.kind == CallKind::kWrite && call.data.find_first_not_of('\0') == std::string_view::npos;
+    if (!zeros || number % 16 == 0) numbers.push_back(number);
+    return true;
+  });
+  return numbers;
+}
+
+void kills_and_faults(const Source& source, const std::vector<std::uint64_t>& calls, std::uint64_t shards,
+                      std::uint64_t shard) {
+  Recording recording(kRecordingBytes);
   Scratch scratch;
-  for (std::uint64_t at = 1 + shard; at <= calls; at += shards) {
+  for (std::size_t i = shard; i < calls.size(); i += shards) {
+    const std::uint64_t at = calls[i];
     for (const Fault fault : {Fault::kKillBefore, Fault::kKillMiddle, Fault::kIo, Fault::kFull, Fault::kShort}) {
       recording.clear();
       const fs::path root = scratch.next();
@@ -119,9 +136,10 @@ void kills_and_faults(const Source& source, std::uint64_t calls, std::uint64_t s
 void backups() {
   const Source source;
   Scratch scratch;
-  Recording undisturbed(16u << 20);
+  Recording undisturbed(kRecordingBytes);
   report("undisturbed", in_child([&] { return take(source, undisturbed, scratch.next(), {}); }));
-  const std::uint64_t calls = undisturbed.calls();
+  if (undisturbed.overflowed()) report("undisturbed", "the recording is too small");
+  const std::vector<std::uint64_t> calls = targets(undisturbed);
   in_workers([&](std::uint64_t shards, std::uint64_t shard) {
     power_cuts(source, undisturbed, shards, shard);
     kills_and_faults(source, calls, shards, shard);
