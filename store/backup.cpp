@@ -11,6 +11,7 @@
 #include "platform/files.h"
 #include "store/journal_format.h"
 #include "store/lmdb_kv.h"
+#include "store/page_snapshot.h"
 #include "store/reader.h"
 
 namespace nodemeter {
@@ -30,18 +31,16 @@ struct Moment {
   Sequence last_sequence = 0;  // Of the newest epoch.
 };
 
-Result<Moment> take_moment(const KeyValue& from) {
-  const Result<std::unique_ptr<Snapshot>> snapshot = from.snapshot();
-  if (!snapshot) return snapshot.error();
-  const Result<std::optional<Stored>> stored = read_marks(**snapshot);
+Result<Moment> take_moment(const Snapshot& snapshot) {
+  const Result<std::optional<Stored>> stored = read_marks(snapshot);
   if (!stored) return stored.error();
   if (!stored->has_value()) return Error{ErrorCode::kNotFound, "the store holds no journal (yet)"};
-  if (Status whole = check_sum(**snapshot); !whole) return whole.error();
+  if (Status whole = check_sum(snapshot); !whole) return whole.error();
   Moment moment;
   moment.epochs = (*stored)->epochs;
   moment.last_sequence = (*stored)->state.last_sequence;
   for (const Table table : {Table::kMeta, Table::kState}) {
-    const Status scanned = (*snapshot)->scan(table, {}, [&](std::string_view key, std::string_view value) {
+    const Status scanned = snapshot.scan(table, {}, [&](std::string_view key, std::string_view value) {
       if (table != Table::kMeta || key != kSumKey) {
         moment.rows.push_back(Write{table, std::string(key), std::string(value)});
       }
@@ -60,7 +59,8 @@ class Copy {
   Status entries(std::uint32_t ordinal, EpochRow& epoch, Sequence last) {
     const Sequence first = epoch.oldest_kept;
     for (Sequence next = first; next <= last;) {
-      const Result<EpochRow> now = chunk(ordinal, next, last);
+      const Result<EpochRow> now =
+          consistent(from_, [&](const Snapshot& snapshot) { return chunk(snapshot, ordinal, next, last); });
       if (!now) return now.error();
       if (now->oldest_kept > next) {
         // Pruned meanwhile. What was copied before would leave a hole behind it.
@@ -102,24 +102,22 @@ class Copy {
       "the agent deleted entries past retention faster than they were copied: start the backup again";
 
   // Fills rows_; gives the epoch as it was in the same snapshot.
-  Result<EpochRow> chunk(std::uint32_t ordinal, Sequence next, Sequence last) {
+  Result<EpochRow> chunk(const Snapshot& snapshot, std::uint32_t ordinal, Sequence next, Sequence last) {
     rows_.clear();
-    const Result<std::unique_ptr<Snapshot>> snapshot = from_.snapshot();
-    if (!snapshot) return snapshot.error();
-    const Result<std::optional<std::string>> epoch = (*snapshot)->get(Table::kMeta, epoch_key(ordinal));
+    const Result<std::optional<std::string>> epoch = snapshot.get(Table::kMeta, epoch_key(ordinal));
     if (!epoch) return epoch.error();
     Result<EpochRow> row = decode_epoch_row(epoch->value_or(""));
     if (!row) return row.error();
     std::size_t bytes = 0;
-    const Status scanned = (*snapshot)->scan(
-        Table::kEntries, entry_key(ordinal, std::max(next, row->oldest_kept)),
-        [&](std::string_view key, std::string_view value) {
-          const std::optional<EntryPosition> at = parse_entry_key(key);
-          if (!at || at->ordinal != ordinal || at->sequence > last) return false;
-          bytes += value.size();
-          rows_.emplace_back(at->sequence, Write{Table::kEntries, std::string(key), std::string(value)});
-          return bytes < kChunkBytes;
-        });
+    const Status scanned =
+        snapshot.scan(Table::kEntries, entry_key(ordinal, std::max(next, row->oldest_kept)),
+                      [&](std::string_view key, std::string_view value) {
+                        const std::optional<EntryPosition> at = parse_entry_key(key);
+                        if (!at || at->ordinal != ordinal || at->sequence > last) return false;
+                        bytes += value.size();
+                        rows_.emplace_back(at->sequence, Write{Table::kEntries, std::string(key), std::string(value)});
+                        return bytes < kChunkBytes;
+                      });
     if (!scanned) return scanned.error();
     return row;
   }
@@ -134,7 +132,7 @@ class Copy {
 };
 
 Status copy_rows(const KeyValue& from, KeyValue& to, const std::function<void(std::uint64_t)>& progress) {
-  Result<Moment> moment = take_moment(from);
+  Result<Moment> moment = consistent(from, [](const Snapshot& snapshot) { return take_moment(snapshot); });
   if (!moment) return moment.error();
   Copy copy(from, to, progress);
   for (std::size_t i = 0; i < moment->epochs.size(); ++i) {
@@ -168,16 +166,14 @@ Status backup_store(const fs::path& state_directory, const fs::path& target,
   if (fs::exists(journal, error)) {
     return Error{ErrorCode::kInvalidInput, journal.string() + " exists already: a backup goes into a new directory"};
   }
-  LmdbOptions options;
-  options.read_only = true;
-  const Result<std::unique_ptr<KeyValue>> from = open_lmdb(journal_directory(state_directory), options);
+  const Result<std::unique_ptr<KeyValue>> from = open_shared(journal_directory(state_directory));
   if (!from) return from.error();
   // Under another name until it is whole. What an earlier attempt left there is worth nothing.
   const fs::path partial = target / "journal.unfinished";
   fs::remove_all(partial, error);
   if (error) return failed(partial, error);
   {
-    options.read_only = false;
+    LmdbOptions options;
     options.size_max_bytes = std::max(options.size_max_bytes, (*from)->usage().size_max_bytes);
     options.growth_bytes = kCommitBytes;
     const Result<std::unique_ptr<KeyValue>> to = open_lmdb(partial, options);

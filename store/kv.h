@@ -12,6 +12,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "platform/result.h"
@@ -43,6 +45,9 @@ class Snapshot {
   // The greatest key < `below` (the greatest of all if `below` is empty), with its value.
   [[nodiscard]] virtual Result<std::optional<std::pair<std::string, std::string>>> last_below(
       Table table, std::string_view below) const = 0;
+  // Whether all that was read so far is of one moment. A snapshot that holds nothing back can be overtaken by the
+  // writer: ask after reading, and believe nothing, errors included, if not. consistent() below does that.
+  [[nodiscard]] virtual bool intact() const { return true; }
 };
 
 class KeyValue {
@@ -74,5 +79,19 @@ class KeyValue {
  protected:
   KeyValue() = default;
 };
+
+// Reads by `read(snapshot)`, which gives a Result and has no effect elsewhere, until the writer has not overtaken it.
+// It reads little enough that two commits do not fit in: a chunk.
+template <class Read>
+auto consistent(const KeyValue& kv, const Read& read) -> std::invoke_result_t<Read, const Snapshot&> {
+  constexpr int kAttemptsMax = 100;
+  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    const Result<std::unique_ptr<Snapshot>> snapshot = kv.snapshot();
+    if (!snapshot) return snapshot.error();
+    auto result = read(std::as_const(**snapshot));
+    if ((*snapshot)->intact()) return result;
+  }
+  return Error{ErrorCode::kUnavailable, "the store changes faster than it can be read: try again"};
+}
 
 }  // namespace nodemeter

@@ -224,16 +224,10 @@ class LmdbKv final : public KeyValue {
     }
     const Result<Transaction> transaction = Transaction::begin(*environment_, MDB_RDONLY);
     if (!transaction) return usage;
-    const Result<lmdb_pages::Version> version = lmdb_pages::read_version(*environment_->bytes, transaction->id());
-    if (!version) return usage;
-    const Result<std::vector<lmdb_pages::Tree>> tables = lmdb_pages::read_tables(*environment_->bytes, *version);
-    if (!tables) return usage;
-    usage.used_bytes = lmdb_pages::pages_in_trees(*version, *tables) * page_bytes_;
-    for (const lmdb_pages::Tree& tree : *tables) {
-      if (tree.name != kTableNames[static_cast<std::size_t>(Table::kEntries)]) continue;
-      usage.entries_bytes = (tree.branch_pages + tree.leaf_pages + tree.overflow_pages) * page_bytes_;
-      usage.entries = tree.entries;
-    }
+    const Usage counted = usage_of(*environment_->bytes, transaction->id());
+    usage.used_bytes = counted.used_bytes;
+    usage.entries_bytes = counted.entries_bytes;
+    usage.entries = counted.entries;
     return usage;
   }
 

@@ -25,4 +25,13 @@ Result<std::unique_ptr<Snapshot>> page_snapshot(std::shared_ptr<const lmdb_pages
 // LMDB is not involved. The errors are open_bytes' and those of the calls; commits are refused.
 Result<std::unique_ptr<KeyValue>> open_pages(const std::filesystem::path& directory);
 
+// A store that its owner may be writing to, for reading only, without LMDB, its lock file and its slots: a reader that
+// is killed or stopped in mid-read holds nothing back, and as many may read as like. Its snapshots can be overtaken
+// (Snapshot::intact): LMDB takes the pages of a version for new ones in the third commit after it.
+// kNotFound, kPermissionDenied (the message says what would do), kUnavailable; the rest shows on reading.
+Result<std::unique_ptr<KeyValue>> open_shared(const std::filesystem::path& directory);
+
+// Bytes in use and entries of the version.
+KeyValue::Usage usage_of(const lmdb_pages::ByteSource& bytes, std::optional<std::uint64_t> transaction);
+
 }  // namespace nodemeter

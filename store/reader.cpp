@@ -5,7 +5,7 @@
 #include "platform/files.h"
 #include "store/entry_codec.h"
 #include "store/journal_format.h"
-#include "store/lmdb_kv.h"
+#include "store/page_snapshot.h"
 
 namespace nodemeter {
 
@@ -27,6 +27,53 @@ Error corrupt_entry(Sequence sequence, const std::string& what) {
   return Error{ErrorCode::kCorrupt, "entry " + std::to_string(sequence) + ": " + what};
 }
 
+// The rows [from, last] of an epoch, or as many of them as fit a chunk. None: there are no more.
+Result<Chunk> chunk_of(const Snapshot& snapshot, std::uint32_t ordinal, Sequence from, Sequence last) {
+  Chunk chunk;
+  const Result<std::optional<std::string>> epoch = snapshot.get(Table::kMeta, epoch_key(ordinal));
+  if (!epoch) return epoch.error();
+  if (!epoch->has_value()) return Error{ErrorCode::kCorrupt, "the table of epochs lost a row"};
+  Result<EpochRow> row = decode_epoch_row(**epoch);
+  if (!row) return row.error();
+  chunk.epoch = *row;
+  std::size_t bytes = 0;
+  const Status scanned =
+      snapshot.scan(Table::kEntries, entry_key(ordinal, from), [&](std::string_view key, std::string_view value) {
+        const std::optional<EntryPosition> at = parse_entry_key(key);
+        if (!at || at->ordinal != ordinal || at->sequence > last) return false;
+        bytes += value.size();
+        chunk.rows.emplace_back(at->sequence, value);
+        return chunk.rows.size() < kChunkRows && bytes < kChunkBytes;
+      });
+  if (!scanned) return scanned.error();
+  return chunk;
+}
+
+// By halving: reported times never fall.
+Result<Sequence> first_reported_in(const Snapshot& snapshot, UtcTime t) {
+  const Result<std::optional<Stored>> stored = read_marks(snapshot);
+  if (!stored) return stored.error();
+  if (!stored->has_value()) return Error{ErrorCode::kNotFound, "the store holds no journal (yet)"};
+  const JournalState& state = (*stored)->state;
+  Sequence low = state.oldest_kept;  // Everything before `low` was reported earlier, everything from `high` on was not.
+  Sequence high = state.last_sequence + 1;
+  while (low < high) {
+    const Sequence middle = low + (high - low) / 2;
+    const Result<std::optional<std::string>> row =
+        snapshot.get(Table::kEntries, entry_key(state.epoch_ordinal, middle));
+    if (!row) return row.error();
+    if (!row->has_value()) return corrupt_entry(middle, "missing");
+    const Result<DecodedEntry> decoded = decode_entry(**row);
+    if (!decoded) return corrupt_entry(middle, decoded.error().message);
+    if (decoded->entry.reported_at < t) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 class KvReader final : public Reader {
  public:
   explicit KvReader(const KeyValue& kv) : kv_(kv) {}
@@ -39,15 +86,11 @@ class KvReader final : public Reader {
   }
 
   Result<std::vector<std::pair<std::string, std::string>>> state_rows(std::string_view prefix) const override {
-    const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
-    if (!snapshot) return snapshot.error();
-    return read_state_rows(**snapshot, prefix);
+    return consistent(kv_, [&](const Snapshot& snapshot) { return read_state_rows(snapshot, prefix); });
   }
 
   Result<std::vector<ParkedEntry>> parked() const override {
-    const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
-    if (!snapshot) return snapshot.error();
-    return read_parked(**snapshot);
+    return consistent(kv_, [](const Snapshot& snapshot) { return read_parked(snapshot); });
   }
 
   Result<std::vector<EpochSpan>> epochs() const override {
@@ -66,52 +109,27 @@ class KvReader final : public Reader {
 
   // The marks and state rows are those that were written.
   Status check_rows() const {
-    const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
-    if (!snapshot) return snapshot.error();
-    return check_sum(**snapshot);
+    return consistent(kv_, [](const Snapshot& snapshot) { return check_sum(snapshot); });
   }
 
  private:
   Result<Stored> marks() const {
-    const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
-    if (!snapshot) return snapshot.error();
-    Result<std::optional<Stored>> stored = read_marks(**snapshot);
+    Result<std::optional<Stored>> stored =
+        consistent(kv_, [](const Snapshot& snapshot) { return read_marks(snapshot); });
     if (!stored) return stored.error();
     if (!stored->has_value()) return Error{ErrorCode::kNotFound, "the store holds no journal (yet)"};
     return std::move(**stored);
   }
-  Result<Chunk> read_chunk(std::uint32_t ordinal, Sequence from, Sequence last) const;
+  Result<Chunk> read_chunk(std::uint32_t ordinal, Sequence from, Sequence last) const {
+    if (from > last) return Chunk{};
+    return consistent(kv_, [&](const Snapshot& snapshot) { return chunk_of(snapshot, ordinal, from, last); });
+  }
   Status verify_epoch(std::uint32_t ordinal, Sequence last, const Digest& head, ChainChecker& checker,
                       const std::function<void(std::uint64_t)>& progress) const;
 
   std::unique_ptr<KeyValue> owned_;
   const KeyValue& kv_;
 };
-
-// The rows [from, last] of an epoch, or as many of them as fit a chunk. None: there are no more.
-Result<Chunk> KvReader::read_chunk(std::uint32_t ordinal, Sequence from, Sequence last) const {
-  Chunk chunk;
-  if (from > last) return chunk;
-  const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
-  if (!snapshot) return snapshot.error();
-  const Result<std::optional<std::string>> epoch = (*snapshot)->get(Table::kMeta, epoch_key(ordinal));
-  if (!epoch) return epoch.error();
-  if (!epoch->has_value()) return Error{ErrorCode::kCorrupt, "the table of epochs lost a row"};
-  Result<EpochRow> row = decode_epoch_row(**epoch);
-  if (!row) return row.error();
-  chunk.epoch = *row;
-  std::size_t bytes = 0;
-  const Status scanned =
-      (*snapshot)->scan(Table::kEntries, entry_key(ordinal, from), [&](std::string_view key, std::string_view value) {
-        const std::optional<EntryPosition> at = parse_entry_key(key);
-        if (!at || at->ordinal != ordinal || at->sequence > last) return false;
-        bytes += value.size();
-        chunk.rows.emplace_back(at->sequence, value);
-        return chunk.rows.size() < kChunkRows && bytes < kChunkBytes;
-      });
-  if (!scanned) return scanned.error();
-  return chunk;
-}
 
 Status KvReader::for_each(Sequence from, const std::function<bool(const Entry&, std::string_view)>& visit,
                           bool all_epochs) const {
@@ -139,29 +157,7 @@ Status KvReader::for_each(Sequence from, const std::function<bool(const Entry&, 
 }
 
 Result<Sequence> KvReader::first_reported_at(UtcTime t) const {
-  const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
-  if (!snapshot) return snapshot.error();
-  const Result<std::optional<Stored>> stored = read_marks(**snapshot);
-  if (!stored) return stored.error();
-  if (!stored->has_value()) return Error{ErrorCode::kNotFound, "the store holds no journal (yet)"};
-  const JournalState& state = (*stored)->state;
-  Sequence low = state.oldest_kept;  // Everything before `low` was reported earlier, everything from `high` on was not.
-  Sequence high = state.last_sequence + 1;
-  while (low < high) {
-    const Sequence middle = low + (high - low) / 2;
-    const Result<std::optional<std::string>> row =
-        (*snapshot)->get(Table::kEntries, entry_key(state.epoch_ordinal, middle));
-    if (!row) return row.error();
-    if (!row->has_value()) return corrupt_entry(middle, "missing");
-    const Result<DecodedEntry> decoded = decode_entry(**row);
-    if (!decoded) return corrupt_entry(middle, decoded.error().message);
-    if (decoded->entry.reported_at < t) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
+  return consistent(kv_, [t](const Snapshot& snapshot) { return first_reported_in(snapshot, t); });
 }
 
 Status KvReader::verify_epoch(std::uint32_t ordinal, Sequence last, const Digest& head, ChainChecker& checker,
@@ -205,9 +201,7 @@ std::filesystem::path journal_directory(const std::filesystem::path& state_direc
 std::unique_ptr<Reader> Reader::on(const KeyValue& kv) { return std::make_unique<KvReader>(kv); }
 
 Result<std::unique_ptr<Reader>> Reader::open(const std::filesystem::path& state_directory) {
-  LmdbOptions options;
-  options.read_only = true;
-  Result<std::unique_ptr<KeyValue>> kv = open_lmdb(journal_directory(state_directory), options);
+  Result<std::unique_ptr<KeyValue>> kv = open_shared(journal_directory(state_directory));
   if (!kv) return kv.error();
   auto reader = std::make_unique<KvReader>(std::move(*kv));
   if (const Result<JournalState> state = reader->state(); !state) return state.error();

@@ -294,9 +294,11 @@ TEST_CASE("a copy on a medium that cannot be written is read without locks", "[r
   CHECK(said == "entries 10");
   CHECK_FALSE(fs::exists(copy / "lock.mdb"));
 
-  // With a lock file that we may not use there may be a writer: reading without locks would be a gamble.
+  // Nor does a lock file matter that belongs to a writer; the data file does.
   fs::copy_file(journal_directory(directory.path() / "state") / "lock.mdb", copy / "lock.mdb");
   fs::permissions(copy / "lock.mdb", static_cast<fs::perms>(0600));
+  CHECK(Reader::open(directory.path() / "copy").ok());
+  fs::permissions(copy / "data.mdb", static_cast<fs::perms>(0600));
   const std::string refused = as_nobody([&] {
     const auto reader = Reader::open(directory.path() / "copy");
     return reader ? std::string("opened") : reader.error().message;
