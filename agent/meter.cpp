@@ -315,7 +315,8 @@ void Meter::found(VmState& vm, const VmReading& reading) {
   const bool elsewhere = vm.boot != interval_.sample->boot;
   if (touch(vm).known && reading.process_began) {
     // Counted from the start of its process, if that is proven to lie after it was known not to be here.
-    const MonotonicTime known_absent = elsewhere ? MonotonicTime{} : vm.seen;
+    const MonotonicTime left = elsewhere ? MonotonicTime{} : vm.seen;
+    const MonotonicTime known_absent = std::max(left, interval_.previous_complete);
     if (*reading.process_began >= known_absent) {
       since = std::min(*reading.process_began, now);
     } else {

@@ -64,6 +64,7 @@ void Bookkeeper::add_up(const Taken& taken) {
   if (first_) began_at_ = true_ms_;
   if (!first_ && !watched_) unwatched_ms_ += true_ms_ - last_true_;
   ++samples_;
+  looks_.push_back(true_ms_);
 
   std::map<VmId, std::vector<const VmEvent*>> events;
   std::map<VmId, const VmReading*> listed;
@@ -135,13 +136,7 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
   for (const VmEvent* event : events) {
     const std::int64_t t = std::clamp(number(event->at), last_, mono_);
     if (vm.present) cover(account, cursor + label_, t + label_, vm.levels);
-    if (event->levels) {
-      // What else it tells may have been so since the last time that somebody looked.
-      Levels same_power = vm.levels;
-      same_power.power = event->levels->power;
-      if (vm.present && !(same_power == *event->levels)) account.unwatched_ms += t - cursor;
-      vm.levels = *event->levels;
-    }
+    if (event->levels) vm.levels = *event->levels;
     cursor = t;
     switch (event->kind) {
       case VmEventKind::kArrived:
@@ -168,8 +163,6 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
     return;
   }
   cover(account, cursor + label_, mono_ + label_, vm.levels);
-  // A level that no event told holds from the reading that shows it.
-  if (!(vm.levels == listed->levels)) account.unwatched_ms += mono_ - cursor;
 }
 
 // Something may have happened that nobody saw.

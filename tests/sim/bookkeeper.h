@@ -50,6 +50,8 @@ class Bookkeeper {
     std::int64_t to = 0;
   };
   [[nodiscard]] const std::vector<Gap>& gaps() const { return gaps_; }
+  // True times of all durable samples.
+  [[nodiscard]] const std::vector<std::int64_t>& looks() const { return looks_; }
   // True time that nobody watched, of the node.
   [[nodiscard]] std::int64_t unwatched_ms() const { return unwatched_ms_; }
   // True time of the first durable sample, if nothing was known before it.
@@ -115,6 +117,7 @@ class Bookkeeper {
   std::map<VmId, Account> accounts_;
   std::vector<Gap> gaps_;
   std::uint64_t samples_ = 0;
+  std::vector<std::int64_t> looks_;
   std::int64_t began_at_ = 0;
   std::int64_t unwatched_ms_ = 0;
 

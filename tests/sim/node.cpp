@@ -238,6 +238,11 @@ void SimNode::apply_devices(Machine& machine, const PlanOp& op) {
     case Op::unplug:
       if (machine.devices.size() > 1) {
         const auto which = 1 + static_cast<std::size_t>(op.a) % (machine.devices.size() - 1);
+        // What came and went between two readings leaves no trace at all.
+        Device& gone = machine.devices[which];
+        for (std::size_t i = 0; i < counters_of(gone.kind) && gone.shown_run != gone.run; ++i) {
+          hide(machine, gone, i, gone.value[i] - gone.fallen[i]);
+        }
         machine.devices.erase(machine.devices.begin() + static_cast<std::ptrdiff_t>(which));
       }
       return;
@@ -437,7 +442,7 @@ VmReading SimNode::reading(const Machine& machine, MonotonicTime monotonic, bool
     DeviceReading shown;
     shown.kind = device.kind;
     shown.id = device.id;
-    shown.run = device.run;
+    shown.run = device.shown_run = device.run;
     shown.read_at = monotonic;
     if (machine.plan->starts_proven) shown.begun = monotonic - Milliseconds{now_ - device.began};
     if (machine.plan->width_32) shown.operations_width_bits = 32;

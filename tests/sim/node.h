@@ -84,6 +84,7 @@ class SimNode {
     std::int64_t frozen_until = -1;
     std::int64_t readable_from = 0;
     std::uint64_t capacity_mib = 0;
+    mutable std::uint64_t shown_run = 0;  // The last run that a reading showed.
   };
   struct Machine {
     const PlanVm* plan = nullptr;

@@ -302,7 +302,8 @@ class Court {
       disk += ms * moment.disk_mib;
       if (moment.power != Power::kOff) memory += ms * moment.memory_mib;
     }
-    const auto unwatched = static_cast<std::uint64_t>(expected.unwatched_ms + outcome_.first_sample_ms);
+    const auto unwatched =
+        static_cast<std::uint64_t>(expected.unwatched_ms + outcome_.first_sample_ms + changing_ms(truth.moments));
     const auto within = [&](const char* what, std::uint64_t have, std::uint64_t right, std::uint64_t most) {
       compare("ledger", what, have, right - std::min(right, unwatched * most), right + unwatched * most);
     };
@@ -311,6 +312,28 @@ class Court {
            vcore_ms, vcores_max);
     within("memory", at(metered.quantity, MeterIndex::kMemoryHours), memory, memory_max);
     within("disks", at(metered.quantity, MeterIndex::kDiskAllocatedHours), disk, disk_max);
+  }
+
+  // Levels of which no event tells hold until somebody looks: the length of all stretches between two looks in which
+  // one changed.
+  [[nodiscard]] std::int64_t changing_ms(const std::vector<Moment>& moments) const {
+    std::int64_t sum = 0;
+    std::int64_t counted_until = -1;
+    for (std::size_t i = 1; i < moments.size(); ++i) {
+      const Moment& a = moments[i - 1];
+      const Moment& b = moments[i];
+      const bool same = a.vcores == b.vcores && a.memory_mib == b.memory_mib && a.disk_mib == b.disk_mib;
+      if (same || b.at <= counted_until) continue;
+      const auto next = std::lower_bound(outcome_.looks.begin(), outcome_.looks.end(), b.at);
+      const std::int64_t to = next == outcome_.looks.end() ? outcome_.ended_ms : *next;
+      const std::int64_t from = next == outcome_.looks.begin() ? 0 : *std::prev(next);
+      sum += to - from;
+      counted_until = to - 1;  // A change at the very instant of a look may be of either side.
+      if (to == b.at && next != outcome_.looks.end() && std::next(next) != outcome_.looks.end()) {
+        sum += *std::next(next) - to;
+      }
+    }
+    return sum;
   }
 
   const Plan& plan_;

@@ -391,6 +391,7 @@ class Play {
     if (outcome_.truth.empty()) outcome_.truth = node_.truth();
     outcome_.accounts = books_.accounts();
     outcome_.unwatched_ms = books_.unwatched_ms();
+    outcome_.looks = books_.looks();
     outcome_.gaps = books_.gaps();
     outcome_.first_sample_ms = books_.began_at();
     outcome_.samples = source_.samples();

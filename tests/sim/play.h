@@ -36,6 +36,7 @@ struct Outcome {
   std::int64_t first_sample_ms = 0;              // True time of the first durable sample of a store that was new.
   std::int64_t ended_ms = 0;                     // True time of the last sample.
   std::map<VmId, Bookkeeper::Account> accounts;  // VMs that were never seen have none.
+  std::vector<std::int64_t> looks;               // True times of the durable samples.
   std::int64_t unwatched_ms = 0;
   std::vector<Bookkeeper::Gap> gaps;
   std::set<Sequence> ever_refused;

@@ -54,6 +54,14 @@ inline constexpr Regression kRegressions[] = {
                   "starts_proven":true,"owner_known":false,"windows":false,"persistent":true,"first_ms":0}],
          "ops": [{"at_ms":0,"op":"migrate_out","vm":0,"a":0,"b":0},
                  {"at_ms":119453,"op":"recreate","vm":0,"a":0,"b":0}]})"},
+    {1001963, "a VM that was seen to be away and came back unseen in its old process was billed for the time away",
+     R"({"seed":1001963,"start_ms":1767228548118,"length_ms":8120,"interval_ms":10000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":false,
+         "vms": [{"vcores":12,"memory_mib":26778,"cpu_percent":38,"disks":0,"nics":0,"rate":180046262,
+                  "width_32":false,"starts_proven":true,"owner_known":true,"windows":true,"persistent":true,
+                  "first_ms":0}],
+         "ops": [{"at_ms":0,"op":"migrate_fails","vm":0,"a":2107,"b":0},
+                 {"at_ms":4965,"op":"agent_crash","vm":0,"a":0,"b":0}]})"},
 };
 
 }  // namespace nodemeter
