@@ -182,6 +182,7 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
     }
     for (auto& [key, device] : vm.devices) device.sample = 0;
     vm.present = false;  // Unless it is listed.
+    if (!listed) vm.left_behind = false;
     return;
   }
   const bool here = listed && !(vm.left_behind && listed->levels.power == Power::kOff);
