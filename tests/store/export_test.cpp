@@ -94,7 +94,7 @@ bool holds(const std::string& bytes) {
 TEST_CASE("a whole journal goes out and verifies, whatever size its pieces arrive in", "[export]") {
   Exported f;
   const std::string bytes = f.file({});
-  for (const std::size_t step : {1, 7, 65'536}) {
+  for (const std::size_t step : {std::size_t{1}, std::size_t{7}, std::size_t{65'536}}) {
     const ExportCheck check = taken(check_export(from(bytes, step), key_of('a').public_key(), {}));
     CHECK(check.chain.faults == std::vector<std::string>{});
     CHECK(check.chain.entries == 23);
