@@ -25,6 +25,7 @@ namespace domain_state {
 inline constexpr std::uint64_t kRunning = 1, kBlocked = 2, kPaused = 3, kShuttingDown = 4, kOff = 5, kCrashed = 6,
                                kSuspended = 7;
 inline constexpr std::uint64_t kPausedMigration = 2, kPausedStarting = 11, kPausedPostcopy = 12;
+inline constexpr std::uint64_t kRunningMigrated = 2;
 inline constexpr std::uint64_t kOffMigrated = 4;
 }  // namespace domain_state
 

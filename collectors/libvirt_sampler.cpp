@@ -186,10 +186,12 @@ Status LibvirtSampler::take_over(Listing& listing) {
     vm.power = allocated_power(domain);
     if (vm.active_id != domain.active_id) {
       vm.active_id = domain.active_id;
+      vm.came_by_migration = false;
       vm.process.reset();
       vm.search_pause = vm.searches_failed = 0;
       vm.disks_read_off = false;
     }
+    vm.came_by_migration = vm.came_by_migration || arrives_by_migration(domain);
     vm.nets = std::move(domain.nets);
     vm.nets_at = now;
   }
@@ -442,7 +444,7 @@ VmReading LibvirtSampler::reading_of(const VmId& id, Vm& vm, const BootId& boot,
   }
   if (all_known) reading.levels.disk_mib = disk_mib;
   if (*vm.power == Power::kOff) return reading;
-  if (vm.process) reading.process_began = vm.process->began();
+  if (vm.process && !vm.came_by_migration) reading.process_began = vm.process->began();
   reading.devices.push_back(vm.cpu);
   add_disks(vm, boot, answer, reading);
   add_nics(vm, boot, reading);

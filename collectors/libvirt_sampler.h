@@ -75,6 +75,7 @@ class LibvirtSampler final : public Source {
     std::optional<Power> power;
     std::optional<std::uint32_t> active_id;
     std::optional<VmProcess> process;
+    bool came_by_migration = false;  // Its process waited for it: it began before the VM was here.
     bool new_process = false;        // Found by this sample.
     std::uint32_t search_pause = 0;  // Samples until the next search for its process.
     std::uint32_t searches_failed = 0;

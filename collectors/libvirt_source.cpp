@@ -22,6 +22,7 @@ static_assert(domain_state::kOff == VIR_DOMAIN_SHUTOFF && domain_state::kCrashed
 static_assert(domain_state::kSuspended == VIR_DOMAIN_PMSUSPENDED);
 static_assert(domain_state::kPausedMigration == VIR_DOMAIN_PAUSED_MIGRATION);
 static_assert(domain_state::kPausedPostcopy == VIR_DOMAIN_PAUSED_POSTCOPY);
+static_assert(domain_state::kRunningMigrated == VIR_DOMAIN_RUNNING_MIGRATED);
 static_assert(domain_state::kOffMigrated == VIR_DOMAIN_SHUTOFF_MIGRATED);
 static_assert(domain_event::kDefined == VIR_DOMAIN_EVENT_DEFINED);
 static_assert(domain_event::kUndefined == VIR_DOMAIN_EVENT_UNDEFINED);

@@ -63,6 +63,12 @@ std::optional<Power> allocated_power(const ListedDomain& domain) {
   }
 }
 
+bool arrives_by_migration(const ListedDomain& domain) {
+  using namespace domain_state;
+  return (domain.state == kRunning && domain.reason == kRunningMigrated) ||
+         (domain.state == kPaused && (domain.reason == kPausedMigration || domain.reason == kPausedPostcopy));
+}
+
 void VmTracker::push(const LifecycleNotice& notice, VmEventKind kind, std::string how, std::optional<Power> power) {
   ++pushed_;
   if (queue_.size() >= options_.events_max) {

@@ -28,6 +28,9 @@ Levels levels_of(const struct DomainDefinition& definition, Power power);
 // Nothing: not allocated here at present (migrating in or out, or left behind).
 std::optional<Power> allocated_power(const ListedDomain& domain);
 
+// Its process waits, or has waited, for it to come from elsewhere: when that began says nothing about the VM.
+bool arrives_by_migration(const ListedDomain& domain);
+
 class VmTracker final : public LibvirtEventSink {
  public:
   struct Options {

@@ -30,6 +30,7 @@ struct Host {
   std::set<int> hanging;  // VMs.
   bool daemon_hangs = false;
   bool daemon_away = false;
+  std::uint64_t reason = 1;  // Why they run: started.
   std::uint64_t bytes = 4096;
   int block_calls = 0;
   std::uint64_t process_time_ns = 0;
@@ -58,7 +59,8 @@ class FakeConnection final : public LibvirtConnection {
     if (host_->daemon_away) return Error{ErrorCode::kUnavailable, "away"};
     std::vector<ListedDomain> domains;
     for (const int n : host_->running) {
-      domains.push_back(ListedDomain{vm_id(n), "vm", static_cast<std::uint32_t>(n), domain_state::kRunning, 1, {}});
+      domains.push_back(
+          ListedDomain{vm_id(n), "vm", static_cast<std::uint32_t>(n), domain_state::kRunning, host_->reason, {}});
     }
     return domains;
   }
@@ -175,6 +177,15 @@ TEST_CASE("a sample has every VM with CPU, disk and levels", "[sampler]") {
   CHECK(vm.devices.at(0).counters[kCpuTimeUs] == Reading{5000u});
   CHECK(vm.devices.at(1).counters[kReadBytes] == Reading{4096u});
   CHECK(f.sample().events_unbroken);
+}
+
+TEST_CASE("the process of a VM that migrated in proves nothing about when the VM came", "[sampler]") {
+  Fixture f(1);
+  f.host->set([](Host& host) { host.reason = domain_state::kRunningMigrated; });
+  CHECK_FALSE(f.sample().vms.front().process_began);
+  // Paused and resumed since: libvirt tells another reason now.
+  f.host->set([](Host& host) { host.reason = 5; });
+  CHECK_FALSE(f.sample().vms.front().process_began);
 }
 
 TEST_CASE("a hanging VM costs only its own disk reading, waits once, and is asked once", "[sampler]") {
