@@ -204,7 +204,7 @@ class Daemon {
     agent.store_replaced = store_replaced_detail(options_.state_path, clock_->now().utc).value_or("");
     Result<SigningKey> key = open_node_key(options_.state_path, *store_);
     if (!key) return Error{ErrorCode::kInvalidInput, key.error().message};  // Not the store's damage.
-    agent.key = std::move(*key);
+    agent.key = *key;
     const Seams seams{*clock_, *source_, *store_, transport_.get(), live_.get(), random_, *log_};
     Result<std::unique_ptr<Agent>> opened = Agent::open(agent, seams);
     if (!opened) return opened.error();

@@ -91,7 +91,7 @@ class Copy {
   // What is pending, with `last` in the same commit.
   Status flush(std::vector<Write> last = {}) {
     std::move(last.begin(), last.end(), std::back_inserter(pending_));
-    const Status committed = to_.commit(pending_);
+    Status committed = to_.commit(pending_);
     pending_.clear();
     bytes_ = 0;
     return committed;

@@ -244,13 +244,13 @@ Status Journal::add_manifests(Appender& appender, std::int64_t closed_until) con
     const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
     if (!snapshot) return snapshot.error();
     std::optional<Error> fault;
-    const Status visited = visit_rows(**snapshot, state_.epoch_ordinal, builder.first(), state_.last_sequence,
-                                      [&](Sequence /*sequence*/, std::string_view row) {
-                                        const Result<DecodedEntry> decoded = decode_entry(row);
-                                        if (!decoded) fault = decoded.error();
-                                        if (decoded) take(decoded->entry, row);
-                                        return decoded.ok();
-                                      });
+    Status visited = visit_rows(**snapshot, state_.epoch_ordinal, builder.first(), state_.last_sequence,
+                                [&](Sequence /*sequence*/, std::string_view row) {
+                                  const Result<DecodedEntry> decoded = decode_entry(row);
+                                  if (!decoded) fault = decoded.error();
+                                  if (decoded) take(decoded->entry, row);
+                                  return decoded.ok();
+                                });
     if (!visited) return visited;
     if (fault) return *fault;
   }

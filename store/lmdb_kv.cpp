@@ -449,7 +449,7 @@ Status create_file(const fs::path& directory, const LmdbOptions& options) {
   mdb_env_get_fd(handle, &descriptor);
   const std::uint64_t begun = 2ull * stat.ms_psize;  // LMDB's two meta pages.
   const std::uint64_t wanted = std::max(begun, std::min(options.growth_bytes, options.size_max_bytes));
-  const Status durable = extend_with_zeros((std::intptr_t)descriptor, begun, wanted);
+  Status durable = extend_with_zeros((std::intptr_t)descriptor, begun, wanted);
   mdb_env_close(handle);
   if (!durable) return durable;
   // A second name, so that a store that somebody else made meanwhile is not replaced.
