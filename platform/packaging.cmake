@@ -42,6 +42,7 @@ set(nodemeter_headers
   platform/result.h platform/text.h
   store/entry.h store/entry_codec.h store/journal.h store/kv.h store/live_view.h store/lmdb_kv.h store/meters.h
   store/reader.h
+  agent/meter_rows.h agent/store_keeper.h store/chain_check.h store/manifest.h
   uploader/answer.h uploader/curl_global.h uploader/curl_transport.h uploader/transport.h uploader/uploader.h)
 
 # --- Files -----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <array>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "platform/data_file.h"
 #include "platform/files.h"
@@ -64,12 +65,23 @@ Error denied(const fs::path& path, int code) {
 
 // ---- Owners of LMDB's handles ----
 
+// Never closed, since closing would follow what LMDB lost track of; but not forgotten either.
+std::vector<MDB_env*>& abandoned_handles() {
+  static std::vector<MDB_env*> handles;
+  return handles;
+}
+
 struct Environment {
   explicit Environment(DirectoryClaim taken) : claim(std::move(taken)) {}
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
   ~Environment() {
-    if (handle != nullptr && !abandoned) mdb_env_close(handle);
+    if (handle == nullptr) return;
+    if (abandoned) {
+      abandoned_handles().push_back(handle);
+    } else {
+      mdb_env_close(handle);
+    }
   }
   [[nodiscard]] std::uint64_t page_bytes() const {
     MDB_stat stat{};
