@@ -67,8 +67,8 @@ Error denied(const fs::path& path, int code) {
 
 // Never closed, since closing would follow what LMDB lost track of; but not forgotten either.
 std::vector<MDB_env*>& abandoned_handles() {
-  static std::vector<MDB_env*> handles;
-  return handles;
+  static auto* const handles = new std::vector<MDB_env*>;  // Outlives every other object.
+  return *handles;
 }
 
 struct Environment {
