@@ -4,13 +4,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
 
 #include "platform/text.h"
-#include "uploader/aggregator/inflate.h"
+#include "uploader/aggregator/intake.h"
 #include "uploader/aggregator/metrics.h"
+#include "uploader/aggregator/server_tls.h"
 
 namespace nodemeter {
 namespace {
@@ -20,16 +20,14 @@ constexpr std::size_t kDrainBytesMax = 64u << 20;
 constexpr std::chrono::seconds kBodyTimeMax{120};
 constexpr char kEncodingHeader[] = "Nodemeter-Received-Encoding";
 
-std::string error_json(std::string_view sentence) {
-  return nlohmann::json{{"error", std::string(sentence)}}.dump(-1, ' ', false,
-                                                               nlohmann::json::error_handler_t::replace);
+void put(httplib::Response& response, HttpAnswer answer) {
+  response.status = answer.status;
+  for (const auto& [name, value] : answer.headers) response.set_header(name, value);
+  response.set_content(std::move(answer.body), answer.type);
 }
 
 void answer_error(httplib::Response& response, int status, std::string_view sentence) {
-  response.status = status;
-  response.set_content(error_json(sentence), "application/json");
-  if (status == 401) response.set_header("WWW-Authenticate", "Bearer");
-  if (status == 503) response.set_header("Retry-After", "30");
+  put(response, error_answer(status, sentence));
 }
 
 // Answers and then closes the connection: what is left of the request is not read and must not pass for the next one.
@@ -47,100 +45,85 @@ void answer_and_close(httplib::Response& response, int status, std::string_view 
       });
 }
 
-// Where a connection notes that its client certificate was not accepted.
-int refused_certificate_slot() {
-  static const int slot = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
-  return slot;
+enum class BodyEnd {
+  kWhole,
+  kTooLarge,  // Read to its end, and nothing of it kept.
+  kGivenUp,   // Far too large or far too slow.
+  kCut,
+};
+constexpr std::string_view kCutSentence = "the body is too long, too slow or cut off";
+
+// Keeps up to `keep_max` bytes in `body`.
+BodyEnd read_body(const httplib::ContentReader& reader, std::size_t keep_max, std::string& body) {
+  const auto started = std::chrono::steady_clock::now();
+  std::size_t received = 0;
+  bool given_up = false;
+  const bool complete = reader([&](const char* data, std::size_t size) {
+    received += size;
+    given_up = received > kDrainBytesMax || std::chrono::steady_clock::now() - started > kBodyTimeMax;
+    if (given_up) return false;
+    if (received > keep_max) {
+      body = std::string();
+    } else {
+      body.append(data, size);
+    }
+    return true;
+  });
+  if (!complete) return given_up ? BodyEnd::kGivenUp : BodyEnd::kCut;
+  return received > keep_max ? BodyEnd::kTooLarge : BodyEnd::kWhole;
 }
 
-// Lets the handshake finish whatever the certificate is: the alert that ends it mostly gets lost in a reset, and its
-// sender would take that for weather. An answer with 401 arrives, and an operator reads it.
-int note_certificate(int good, X509_STORE_CTX* chain) {
-  if (good == 1) return 1;
-  auto* const ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
-  static char refused = 1;
-  return ssl != nullptr && SSL_set_ex_data(ssl, refused_certificate_slot(), &refused) == 1 ? 1 : 0;
-}
-
-std::vector<std::string> certificate_names(const SSL* ssl) {
-  std::vector<std::string> names;
-  if (ssl == nullptr || SSL_get_verify_result(ssl) != X509_V_OK) return names;
-  if (SSL_get_ex_data(ssl, refused_certificate_slot()) != nullptr) return names;
-  const std::unique_ptr<X509, decltype(&X509_free)> certificate(SSL_get1_peer_certificate(ssl), &X509_free);
-  if (!certificate) return names;
-  const auto add = [&](const ASN1_STRING* text) {
-    unsigned char* utf8 = nullptr;
-    const int size = ASN1_STRING_to_UTF8(&utf8, text);
-    if (size < 0) return;
-    const std::string name(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(size));
-    OPENSSL_free(utf8);
-    // "node-1\0.example.org" is a name that means different things to different readers.
-    if (is_plain_text(name)) names.push_back(name);
-  };
-  const X509_NAME* const subject = X509_get_subject_name(certificate.get());
-  const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-  if (at >= 0) add(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
-  auto* const others =
-      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr));
-  for (int i = 0; others != nullptr && i < sk_GENERAL_NAME_num(others); ++i) {
-    const GENERAL_NAME* const name = sk_GENERAL_NAME_value(others, i);
-    if (name->type == GEN_DNS) add(name->d.dNSName);
+HttpRequest translated(const httplib::Request& request, bool with_certificate) {
+  HttpRequest result;
+  result.method = request.method;
+  set_target(result, request.target);
+  for (const auto& [name, value] : request.headers) {
+    std::string lower = name;
+    for (char& c : lower) {
+      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    }
+    result.headers.emplace(std::move(lower), value);
   }
-  GENERAL_NAMES_free(others);
-  return names;
-}
-
-// Certificates of this server and, where asked for, the authority of its senders. Says what is wrong, "" if nothing.
-std::string set_up_tls(SSL_CTX& context, const ServerOptions& options) {
-  SSL_CTX_set_min_proto_version(&context, TLS1_2_VERSION);
-  // No resumed sessions: every connection shows its certificate anew.
-  SSL_CTX_set_options(&context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET);
-  SSL_CTX_set_session_cache_mode(&context, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_num_tickets(&context, 0);
-  if (SSL_CTX_use_certificate_chain_file(&context, options.cert_file.c_str()) != 1) {
-    return "cert_file " + options.cert_file + " is not a readable PEM certificate";
-  }
-  if (SSL_CTX_use_PrivateKey_file(&context, options.key_file.c_str(), SSL_FILETYPE_PEM) != 1 ||
-      SSL_CTX_check_private_key(&context) != 1) {
-    return "key_file " + options.key_file + " is not the readable PEM key of cert_file";
-  }
-  if (options.client_ca_file.empty()) return "";
-  if (SSL_CTX_load_verify_locations(&context, options.client_ca_file.c_str(), nullptr) != 1) {
-    return "client_ca_file " + options.client_ca_file + " is not a readable PEM certificate";
-  }
-  SSL_CTX_set_client_CA_list(&context, SSL_load_client_CA_file(options.client_ca_file.c_str()));
-  SSL_CTX_set_verify(&context, SSL_VERIFY_PEER, &note_certificate);
-  return "";
+  // The encoding stands in our own header: see screen().
+  result.headers.erase("content-encoding");
+  result.headers.emplace("content-encoding", request.get_header_value(kEncodingHeader));
+  result.from = request.remote_addr;
+  constexpr std::string_view kBearer = "Bearer ";
+  const std::string authorization = result.header("authorization");
+  if (authorization.starts_with(kBearer)) result.credentials.bearer = authorization.substr(kBearer.size());
+  if (with_certificate) result.credentials.certificate_names = certificate_names(request.ssl);
+  return result;
 }
 
 class HttpServer final : public AggregatorServer {
  public:
   HttpServer(ServerOptions options, AggregatorStore& store, const Clock& clock, Log& log)
-      : options_(std::move(options)), store_(store), clock_(clock), log_(log) {}
+      : options_(std::move(options)),
+        store_(store),
+        log_(log),
+        intake_(store, clock, log, metrics_, options_.limits, !options_.client_ca_file.empty(), options_.nodes) {}
 
   Status bind();
   [[nodiscard]] int port() const override { return port_; }
   void run() override;
   void stop() override;
-  [[nodiscard]] bool failed() const override { return failed_; }
+  [[nodiscard]] bool failed() const override { return intake_.failed(); }
+  void set_nodes(NodeRegistry nodes) override { intake_.set_nodes(std::move(nodes)); }
 
  private:
   void set_up_routes();
   bool screen(const httplib::Request& request, httplib::Response& response);
+  [[nodiscard]] const HttpRoute* find_route(const httplib::Request& request, std::vector<std::string>* parts) const;
+  void answer_route(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader* reader);
   void take_batch(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader);
-  std::optional<Refusal> check_sender(const httplib::Request& request) const;
-  void store_batch(const IngestBatch& batch, httplib::Response& response);
-  void refuse(httplib::Response& response, const Refusal& refusal, const httplib::Request& request);
-  void store_failed(httplib::Response& response, const Error& error);
 
   const ServerOptions options_;
   AggregatorStore& store_;
-  const Clock& clock_;
   Log& log_;
   AggregatorMetrics metrics_;
+  BatchIntake intake_;
   std::unique_ptr<httplib::Server> server_;
   int port_ = 0;
-  std::atomic<bool> failed_ = false;
   std::atomic<bool> done_ = false;
 };
 
@@ -188,14 +171,26 @@ void HttpServer::set_up_routes() {
                                      : httplib::Server::HandlerResponse::Handled;
   });
   server_->Get("/healthz", [this](const httplib::Request&, httplib::Response& response) {
-    if (failed_) return answer_error(response, 503, "the store has failed; this process has to be restarted");
+    if (failed()) return answer_error(response, 503, "the store has failed; this process has to be restarted");
     response.set_content("ok\n", "text/plain");
   });
   server_->Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
     response.set_content(metrics_.text(store_.heads()), "text/plain; version=0.0.4");
   });
-  server_->Post(".*", [this](const httplib::Request& request, httplib::Response& response,
-                             const httplib::ContentReader& reader) { take_batch(request, response, reader); });
+  server_->Get(".*", [this](const httplib::Request& request, httplib::Response& response) {
+    answer_route(request, response, nullptr);
+  });
+  const auto with_body = [this](const httplib::Request& request, httplib::Response& response,
+                                const httplib::ContentReader& reader) {
+    if (request.method != "POST" || find_route(request, nullptr) != nullptr) {
+      return answer_route(request, response, &reader);
+    }
+    take_batch(request, response, reader);
+  };
+  server_->Post(".*", with_body);
+  server_->Put(".*", with_body);
+  server_->Patch(".*", with_body);
+  server_->Delete(".*", with_body);
   server_->set_exception_handler(
       [this](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
         log_.error("a request could not be handled");
@@ -226,7 +221,9 @@ bool HttpServer::screen(const httplib::Request& request, httplib::Response& resp
     answer_and_close(response, status, sentence);
     return false;
   };
-  if (request.method != "POST") return reject(405, "batches come by POST");
+  if (request.method != "POST" && find_route(request, nullptr) == nullptr) {
+    return reject(405, "batches come by POST, and nothing else here is changed by this method");
+  }
   if (lengths + (chunked ? 1 : 0) > 1) return reject(400, "more than one length is given for the body");
   if (lengths == 0 && !chunked) return reject(411, "Content-Length is missing");
   if (lengths == 1) {
@@ -238,123 +235,49 @@ bool HttpServer::screen(const httplib::Request& request, httplib::Response& resp
   return true;
 }
 
-std::optional<Refusal> HttpServer::check_sender(const httplib::Request& request) const {
-  const std::string node = request.get_header_value("Nodemeter-Node");
-  const bool certificate_needed = !options_.client_ca_file.empty();
-  if (!certificate_needed && !options_.nodes) return std::nullopt;
+const HttpRoute* HttpServer::find_route(const httplib::Request& request, std::vector<std::string>* parts) const {
+  const std::string_view path = std::string_view(request.target).substr(0, request.target.find_first_of("?#"));
+  for (const HttpRoute& route : options_.routes) {
+    std::optional<std::vector<std::string>> found = matches(route, request.method, path);
+    if (!found) continue;
+    if (parts != nullptr) *parts = *std::move(found);
+    return &route;
+  }
+  return nullptr;
+}
 
-  Credentials credentials;
-  constexpr std::string_view kBearer = "Bearer ";
-  const std::string authorization = request.get_header_value("Authorization");
-  if (authorization.starts_with(kBearer)) credentials.bearer = authorization.substr(kBearer.size());
-  if (certificate_needed) credentials.certificate_names = certificate_names(request.ssl);
-  if (certificate_needed && credentials.certificate_names.empty()) {
-    return Refusal{.status = 401,
-                   .cause = "credentials",
-                   .sentence = "a client certificate of the configured authority is required"};
+void HttpServer::answer_route(const httplib::Request& request, httplib::Response& response,
+                              const httplib::ContentReader* reader) {
+  std::vector<std::string> parts;
+  const HttpRoute* const route = find_route(request, &parts);
+  if (route == nullptr) return answer_error(response, 404, "there is nothing here");
+  HttpRequest asked = translated(request, !options_.client_ca_file.empty());
+  if (reader != nullptr) {
+    const BodyEnd end = read_body(*reader, kRouteBodyMax, asked.body);
+    if (end == BodyEnd::kCut) return answer_and_close(response, 408, kCutSentence);
+    if (end != BodyEnd::kWhole) return answer_and_close(response, 413, "the body is too large");
   }
-  if (node.empty()) return Refusal{.status = 400, .cause = "header", .sentence = "Nodemeter-Node is missing"};
-  Access access = Access::kOtherNode;
-  if (options_.nodes) {
-    access = options_.nodes->check(node, credentials);
-  } else {
-    const auto& names = credentials.certificate_names;
-    if (std::find(names.begin(), names.end(), node) != names.end()) access = Access::kAllowed;
-  }
-  if (access == Access::kAllowed) return std::nullopt;
-  if (access == Access::kOtherNode) {
-    return Refusal{.status = 403,
-                   .cause = "node",
-                   .sentence = "these credentials do not let anyone write as node " + display_text(node, 64)};
-  }
-  return Refusal{.status = 401, .cause = "credentials", .sentence = "no credentials, or unknown ones"};
+  put(response, route->answer(asked, parts));
 }
 
 void HttpServer::take_batch(const httplib::Request& request, httplib::Response& response,
                             const httplib::ContentReader& reader) {
-  std::optional<Refusal> refusal = check_sender(request);
-  const std::string encoding = request.get_header_value(kEncodingHeader);
-  // A compressed body that is larger than the plain one may be is not one of ours.
-  const std::size_t keep_max = options_.limits.bytes_max;
-  const auto started = std::chrono::steady_clock::now();
-  std::string body;
-  std::size_t received = 0;
-  bool given_up = false;
-  const bool complete = reader([&](const char* data, std::size_t size) {
-    received += size;
-    given_up = received > kDrainBytesMax || std::chrono::steady_clock::now() - started > kBodyTimeMax;
-    if (given_up) return false;
-    if (refusal) return true;  // Read on without keeping it: the sender is to see the answer.
-    if (received > keep_max) {
-      refusal = Refusal{
-          .status = 413, .cause = "size", .sentence = "the body is larger than " + std::to_string(keep_max) + " bytes"};
-      body = std::string();
-      return true;
-    }
-    body.append(data, size);
-    return true;
-  });
-  if (!complete) {
+  HttpRequest sent = translated(request, !options_.client_ca_file.empty());
+  const std::optional<Refusal> refusal = intake_.check_sender(sent);
+  // A compressed body that is larger than the plain one may be is not one of ours. One that is refused already is read
+  // on without keeping it: the sender is to see the answer.
+  const std::size_t keep_max = refusal ? 0 : options_.limits.bytes_max;
+  const BodyEnd end = read_body(reader, keep_max, sent.body);
+  if (end == BodyEnd::kCut || end == BodyEnd::kGivenUp) {
     metrics_.refused("cut");
-    return answer_and_close(response, given_up ? 413 : 408, "the body is too long, too slow or cut off");
+    return answer_and_close(response, end == BodyEnd::kGivenUp ? 413 : 408, kCutSentence);
   }
-  if (refusal) return refuse(response, *refusal, request);
-
-  const Result<std::string> plain = inflate_body(encoding, std::move(body), options_.limits.bytes_max);
-  if (!plain) {
-    const ErrorCode code = plain.error().code;
-    const int status = code == ErrorCode::kLimitExceeded ? 413 : code == ErrorCode::kUnsupported ? 415 : 400;
-    return refuse(response, Refusal{.status = status, .cause = "body", .sentence = plain.error().message}, request);
+  if (refusal) return put(response, intake_.refuse(sent, *refusal));
+  if (end == BodyEnd::kTooLarge) {
+    const std::string sentence = "the body is larger than " + std::to_string(keep_max) + " bytes";
+    return put(response, intake_.refuse(sent, Refusal{.status = 413, .cause = "size", .sentence = sentence}));
   }
-  const IngestClaims claims{.node = request.get_header_value("Nodemeter-Node"),
-                            .epoch = request.get_header_value("Nodemeter-Epoch"),
-                            .sequence = request.get_header_value("Nodemeter-Sequence"),
-                            .digest = request.get_header_value("Nodemeter-Digest")};
-  const auto decoded = decode_batch(claims, *plain, options_.limits);
-  if (const auto* const refused = std::get_if<Refusal>(&decoded)) return refuse(response, *refused, request);
-  store_batch(std::get<IngestBatch>(decoded), response);
-}
-
-void HttpServer::store_batch(const IngestBatch& batch, httplib::Response& response) {
-  if (failed_) return answer_error(response, 503, "the store has failed; this process has to be restarted");
-  const auto stored = store_.store(batch, clock_.now().utc);
-  if (!stored) return store_failed(response, stored.error());
-  const std::string range = std::to_string(batch.first) + "-" + std::to_string(batch.last);
-  if (const auto* const refused = std::get_if<Refusal>(&*stored)) {
-    metrics_.refused(refused->cause);
-    log_.warning("a batch was refused",
-                 {{"node", batch.node.text()}, {"sequence", range}, {"reason", refused->sentence}});
-    return answer_error(response, refused->status, refused->sentence);
-  }
-  const StoreOutcome& outcome = std::get<StoreOutcome>(*stored);
-  metrics_.accepted(outcome);
-  if (outcome.forks > 0) {
-    log_.error("a node has sent different entries under the same sequence numbers: all are kept",
-               {{"node", batch.node.text()},
-                {"epoch", batch.epoch.text()},
-                {"sequence", range},
-                {"forks", std::to_string(outcome.forks)}});
-  }
-  nlohmann::json answer = {{"acknowledged", outcome.acknowledged}, {"resend_from", nullptr}};
-  if (outcome.resend_from) answer["resend_from"] = *outcome.resend_from;
-  response.set_content(answer.dump(), "application/json");
-}
-
-void HttpServer::refuse(httplib::Response& response, const Refusal& refusal, const httplib::Request& request) {
-  metrics_.refused(refusal.cause);
-  log_.warning("a batch was refused", {{"from", request.remote_addr},
-                                       {"node", display_text(request.get_header_value("Nodemeter-Node"), 64)},
-                                       {"status", std::to_string(refusal.status)},
-                                       {"reason", refusal.sentence}});
-  answer_error(response, refusal.status, refusal.sentence);
-}
-
-void HttpServer::store_failed(httplib::Response& response, const Error& error) {
-  metrics_.refused(error.code == ErrorCode::kFull ? "full" : "store");
-  log_.error("the store takes nothing", {{"reason", error.message}});
-  if (error.code == ErrorCode::kFull) return answer_error(response, 503, "the aggregator has no room left");
-  failed_ = true;
-  answer_error(response, 503, "the aggregator's store has failed");
+  put(response, intake_.take(std::move(sent)));
 }
 
 void HttpServer::run() {

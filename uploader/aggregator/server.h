@@ -3,6 +3,7 @@
 //   POST <any path>   a batch, in the form that ClickHouse gets too (product wire format); the answer is JSON
 //   GET  /healthz     200 "ok", or 503 with the reason
 //   GET  /metrics     Prometheus text
+//   what ServerOptions::routes adds (http.h)
 //
 // What a batch may be is ingest.h, what becomes of it aggregator_store.h. A batch is acknowledged after its commit is
 // durable and not before.
@@ -13,12 +14,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "platform/clock.h"
 #include "platform/log.h"
 #include "platform/result.h"
 #include "uploader/aggregator/aggregator_store.h"
 #include "uploader/aggregator/config.h"
+#include "uploader/aggregator/http.h"
 #include "uploader/aggregator/ingest.h"
 #include "uploader/aggregator/nodes.h"
 
@@ -30,6 +33,9 @@ struct ServerOptions {
   std::optional<NodeRegistry>
       nodes;  // Nothing: a client certificate names its node, and without client CA anybody writes.
   IngestLimits limits;
+  // What is served beside batches, /healthz and /metrics. The first route that matches answers; a POST that matches
+  // none is a batch.
+  std::vector<HttpRoute> routes;
   std::size_t threads = 64;  // Connections served at once; further ones wait.
 };
 
@@ -52,6 +58,9 @@ class AggregatorServer {
 
   // Any thread, once, after run() was called somewhere.
   virtual void stop() = 0;
+
+  // Another list of who may write, for every request that comes from now on. Any thread.
+  virtual void set_nodes(NodeRegistry nodes) = 0;
 
   // The store refuses everything from now on: the process has to end and open it again. Any thread.
   [[nodiscard]] virtual bool failed() const = 0;
