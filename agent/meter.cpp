@@ -201,11 +201,10 @@ void Meter::apply(const VmEvent& event) {
   const bool too_late = vm.present && same_boot && event.at < vm.seen && lowers(vm.levels, event);
   const bool starts = event.kind == VmEventKind::kStarted || event.kind == VmEventKind::kResumed;
   Levels just_before = vm.levels;
-  // Only what runs migrates; that a VM goes says nothing else of how it was before.
-  const bool unknown_before = event.kind == VmEventKind::kDeparted && event.how != "migrated";
-  if (event.kind == VmEventKind::kStarted || unknown_before) just_before.power = Power::kOff;
-  if (event.levels && event.kind == VmEventKind::kResized)
+  if (event.levels && event.kind == VmEventKind::kResized) {
     just_before = smaller(vm.levels, told(vm.levels, *event.levels));
+  }
+  just_before.power = Power::kOff;  // On at the event is not on before it: no event proves one run over a stretch.
   if (vm.present) advance(vm, at, just_before);
   const std::string_view word = event_word(event.kind);
   if (too_late) {
