@@ -281,15 +281,17 @@ void Meter::count_delta(VmState& vm, MeterIndex meter, std::uint64_t delta, Mono
   rate = rate.value_or(0) + delta;
   const std::int64_t begin = ms(label(from));
   const std::int64_t end = ms(label(to));
-  const std::uint32_t status = touch(vm).estimated ? status_bit::kEstimated : 0;
+  // The interval ends at its last instant: a reading exactly on an edge speaks for the hour before it.
+  const std::int64_t last_hour = hour_of(end > begin ? end - 1 : begin);
+  // Readings were missing in between, and the shares of the hours are by time alone.
+  const bool shared_out = hour_of(begin) < last_hour && from < touch(vm).seen;
+  const std::uint32_t status = touch(vm).estimated || shared_out ? status_bit::kEstimated : 0;
   const auto count = [&](std::int64_t hour, std::uint64_t quantity) {
     OpenHour& open = open_hour(vm, hour);
     at(open.quantity, meter) += quantity;
     open.metered |= 1u << static_cast<unsigned>(meter);
     open.status |= status;
   };
-  // The interval ends at its last instant: a reading exactly on an edge speaks for the hour before it.
-  const std::int64_t last_hour = hour_of(end > begin ? end - 1 : begin);
   std::uint64_t given = 0;
   for (std::int64_t hour = hour_of(begin); hour < last_hour; ++hour) {
     const auto elapsed = static_cast<std::uint64_t>((hour + 1) * kHourMs - begin);

@@ -192,8 +192,8 @@ TEST_CASE("a counter that cannot be read over an hour edge is spread over both h
   f.close();
   CHECK(f.usage({kVmHours, kWrite}) ==
         "1 00:00 covered 3600000 gap 0 [counter_missing,owner_unknown] vm-hours=3600000 disk-write-bytes=0\n"
-        "1 00:00 covered 0 gap 0 [owner_unknown,late] disk-write-bytes=1800\n"
-        "1 01:00 covered 1800000 gap 0 [counter_missing,owner_unknown,partial] vm-hours=1800000 "
+        "1 00:00 covered 0 gap 0 [estimated,owner_unknown,late] disk-write-bytes=1800\n"
+        "1 01:00 covered 1800000 gap 0 [estimated,counter_missing,owner_unknown,partial] vm-hours=1800000 "
         "disk-write-bytes=1801\n");
 }
 
@@ -361,8 +361,8 @@ TEST_CASE("a millisecond after an edge is of the next hour", "[counters]") {
   f.at(3631);
   f.close();
   CHECK(f.usage({kCpu}) ==
-        "1 00:00 covered 3599999 gap 0 [owner_unknown] cpu-time=9999000\n"
-        "1 01:00 covered 31001 gap 0 [counter_missing,owner_unknown,partial] cpu-time=1000\n");
+        "1 00:00 covered 3599999 gap 0 [estimated,owner_unknown] cpu-time=9999000\n"
+        "1 01:00 covered 31001 gap 0 [estimated,counter_missing,owner_unknown,partial] cpu-time=1000\n");
 }
 
 TEST_CASE("the live rates are those of the last two readings", "[counters]") {
