@@ -54,9 +54,21 @@ const Words kSourceKeys = {"kind", "uri", "scenario", "speed", "trace"};
 const Words kSamplingKeys = {"interval", "vm_deadline"};
 const Words kMeteringKeys = {"count_stopped", "close_grace"};
 const Words kStateKeys = {"path", "retention", "size_max"};
-const Words kUploadKeys = {
-    "url",         "interval",        "compression",         "ca_file",    "cert_file", "key_file",
-    "bearer_file", "clickhouse_user", "clickhouse_key_file", "rate_limit", "plaintext"};
+const Words kUploadKeys = {"url",
+                           "interval",
+                           "compression",
+                           "ca_file",
+                           "cert_file",
+                           "key_file",
+                           "bearer_file",
+                           "clickhouse_user",
+                           "clickhouse_key_file",
+                           "rate_limit",
+                           "plaintext",
+                           "proxy",
+                           "proxy_auth_file",
+                           "connect_timeout",
+                           "timeout"};
 const Words kOwnersKeys = {"file", "trust_metadata"};
 const Words kLiveKeys = {"name", "group"};
 const Words kLogKeys = {"level", "format"};
@@ -443,6 +455,16 @@ void read_upload(Section section, Options& options) {
   section.text("clickhouse_user", upload.clickhouse_user);
   section.text("clickhouse_key_file", upload.clickhouse_key_file);
   section.size("rate_limit", upload.rate_limit_bytes_per_s, 0, 1ull << 40);
+  section.text("proxy", upload.proxy);
+  section.text("proxy_auth_file", upload.proxy_auth_file);
+  section.duration("connect_timeout", upload.connect_timeout, Milliseconds{100}, Milliseconds{300'000});
+  section.duration("timeout", upload.total_timeout, Milliseconds{1'000}, Milliseconds{3'600'000});
+  if (upload.proxy.empty() && !upload.proxy_auth_file.empty()) {
+    section.refuse("proxy_auth_file", "stands alone: set upload.proxy too");
+  }
+  if (upload.proxy.find('@') != std::string::npos) {
+    section.refuse("proxy", "carries a user name or password: use upload.proxy_auth_file");
+  }
   if (upload.cert_file.empty() != upload.key_file.empty()) {
     section.refuse(upload.cert_file.empty() ? "key_file" : "cert_file",
                    "stands alone: a client certificate needs both upload.cert_file and upload.key_file");

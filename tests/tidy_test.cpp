@@ -55,6 +55,46 @@ std::string joined(const std::vector<std::string>& lines) {
   return all;
 }
 
+// A page that decides cases: tables whose first cell is the case and whose last one names its tests, separated by ";".
+struct DecidedCases {
+  std::set<std::string> cases;
+  std::vector<std::string> faults;
+};
+
+DecidedCases decided_cases(const std::string& path) {
+  static const std::regex kTestName("TEST_CASE\\(\\s*\"((?:[^\"\\\\]|\\\\.)*)\"");
+  std::set<std::string> tests;
+  for (const Source& source : sources()) {
+    if (layer_of(source.path) != "tests") continue;
+    for (std::sregex_iterator it(source.text.begin(), source.text.end(), kTestName), end; it != end; ++it) {
+      tests.insert((*it)[1]);
+    }
+  }
+  DecidedCases decided;
+  std::ifstream page(fs::path(SOURCE_ROOT) / path);
+  for (std::string line; std::getline(page, line);) {
+    if (line.rfind("| ", 0) != 0 || line.rfind(" test |") == line.size() - 7) continue;
+    decided.cases.insert(line.substr(2, line.find(" |", 2) - 2));
+    const std::string row = line.substr(0, line.size() - 1);
+    std::string names = row.substr(row.rfind('|') + 1);
+    if (names.find_first_not_of(' ') == std::string::npos) decided.faults.push_back("no test: " + line);
+    for (std::size_t from = 0, to = 0; to != std::string::npos; from = to + 1) {
+      to = names.find(';', from);
+      std::string name = names.substr(from, to == std::string::npos ? to : to - from);
+      name.erase(0, name.find_first_not_of(' '));
+      name.erase(name.find_last_not_of(' ') + 1);
+      if (tests.count(name) == 0) decided.faults.push_back("no such test: " + name);
+    }
+  }
+  return decided;
+}
+
+std::string text_of(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(fs::path(SOURCE_ROOT) / path).rdbuf();
+  return text.str();
+}
+
 // Everything in `found` as text, so that a failure names each offender.
 #define CHECK_NONE(found) CHECK(joined(found) == "")
 
@@ -152,38 +192,34 @@ TEST_CASE("nothing unfinished, local or platform-bound is left in shared code", 
 }
 
 TEST_CASE("every case and every mark that METERING.md decides names tests, and they exist", "[tidy]") {
-  static const std::regex kTestName("TEST_CASE\\(\\s*\"((?:[^\"\\\\]|\\\\.)*)\"");
   static const std::regex kMark("inline constexpr std::uint32_t k[A-Za-z]+ = 1u << ([0-9]+);");
-  std::set<std::string> tests;
-  std::string marks;
-  for (const Source& source : sources()) {
-    if (source.path == "store/entry.h") marks = source.text;
-    if (layer_of(source.path) != "tests") continue;
-    for (std::sregex_iterator it(source.text.begin(), source.text.end(), kTestName), end; it != end; ++it) {
-      tests.insert((*it)[1]);
-    }
-  }
-  std::vector<std::string> found;
-  std::set<std::string> firsts;  // First cells: cases, and numbers of marks.
-  std::ifstream page(fs::path(SOURCE_ROOT) / "agent/METERING.md");
-  for (std::string line; std::getline(page, line);) {
-    if (line.rfind("| ", 0) != 0 || line.rfind(" test |") == line.size() - 7) continue;
-    firsts.insert(line.substr(2, line.find(" |", 2) - 2));
-    const std::string row = line.substr(0, line.size() - 1);
-    std::string names = row.substr(row.rfind('|') + 1);
-    if (names.find_first_not_of(' ') == std::string::npos) found.push_back("no test: " + line);
-    for (std::size_t from = 0, to = 0; to != std::string::npos; from = to + 1) {
-      to = names.find(';', from);
-      std::string name = names.substr(from, to == std::string::npos ? to : to - from);
-      name.erase(0, name.find_first_not_of(' '));
-      name.erase(name.find_last_not_of(' ') + 1);
-      if (tests.count(name) == 0) found.push_back("no such test: " + name);
-    }
-  }
-  CHECK(firsts.size() > 90);
+  const DecidedCases page = decided_cases("agent/METERING.md");
+  std::vector<std::string> found = page.faults;
+  CHECK(page.cases.size() > 90);
+  const std::string marks = text_of("store/entry.h");
   for (std::sregex_iterator it(marks.begin(), marks.end(), kMark), end; it != end; ++it) {
-    if (firsts.count((*it)[1]) == 0) found.push_back("mark without a row: bit " + (*it)[1].str());
+    if (page.cases.count((*it)[1]) == 0) found.push_back("mark without a row: bit " + (*it)[1].str());
   }
+  CHECK_NONE(found);
+}
+
+TEST_CASE("every answer and every exception code that ANSWERS.md decides names tests, and they exist", "[tidy]") {
+  static const std::regex kCode("\\{([0-9]+), Verdict::");
+  static const std::regex kNumber("[0-9]+");
+  const DecidedCases page = decided_cases("uploader/ANSWERS.md");
+  std::vector<std::string> found = page.faults;
+  CHECK(page.cases.size() > 40);
+  std::set<std::string> codes;
+  for (const std::string& name : page.cases) {
+    if (name.rfind("code ", 0) != 0) continue;
+    for (std::sregex_iterator it(name.begin(), name.end(), kNumber), end; it != end; ++it) codes.insert(it->str());
+  }
+  const std::string source = text_of("uploader/answer.cpp");
+  std::size_t decided = 0;
+  for (std::sregex_iterator it(source.begin(), source.end(), kCode), end; it != end; ++it, ++decided) {
+    if (codes.count((*it)[1]) == 0) found.push_back("exception code without a row: " + (*it)[1].str());
+  }
+  CHECK(decided > 50);
   CHECK_NONE(found);
 }
 

@@ -80,6 +80,27 @@ Result<Url> parse_url(const std::string& text, bool plaintext) {
   return url;
 }
 
+Status check_proxy(const CurlOptions& options) {
+  const auto invalid = [](const std::string& what) { return Error{ErrorCode::kInvalidInput, "upload.proxy" + what}; };
+  if (options.proxy.empty()) {
+    if (!options.proxy_auth_file.empty()) return invalid("_auth_file stands alone: set upload.proxy too");
+    return Done{};
+  }
+  const Url url(curl_url());
+  if (!url) return Error{ErrorCode::kUnavailable, "no memory for a URL"};
+  if (curl_url_set(url.get(), CURLUPART_URL, options.proxy.c_str(), CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
+    return invalid(" is not a URL; expected http://host:port, https://host:port or socks5h://host:port");
+  }
+  if (!part(url.get(), CURLUPART_USER).empty() || !part(url.get(), CURLUPART_PASSWORD).empty()) {
+    return invalid(" carries a user name or password; use upload.proxy_auth_file");
+  }
+  const std::string scheme = part(url.get(), CURLUPART_SCHEME);
+  if (scheme != "http" && scheme != "https" && scheme != "socks5h" && scheme != "socks5") {
+    return invalid(": expected http://, https:// or socks5h://");
+  }
+  return Done{};
+}
+
 // What one attempt collects from curl's callbacks.
 struct Collected {
   UploadResponse response;
@@ -207,8 +228,10 @@ class CurlTransport final : public Transport {
   UploadResponse attempt(UploadRequest request);
   UploadResponse send_to(CURLU* base, const UploadRequest& request, const std::string& body, const curl_slist* headers);
   Result<std::unique_ptr<curl_slist, ListDeleter>> headers_of(const UploadRequest& request) const;
-  void set_security(CURLU* url);
+  void set_security();
+  [[nodiscard]] Status set_proxy(CURLU* url);
   void set_limits(std::size_t body_bytes);
+  void note_failure(CURLcode code, std::string_view text, CURLU* base, UploadResponse& response);
 
   const CurlOptions options_;
   const std::vector<Url> urls_;
@@ -325,7 +348,7 @@ Result<std::unique_ptr<curl_slist, ListDeleter>> CurlTransport::headers_of(const
   return list;
 }
 
-void CurlTransport::set_security(CURLU* url) {
+void CurlTransport::set_security() {
   CURL* const easy = easy_.get();
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -335,8 +358,28 @@ void CurlTransport::set_security(CURLU* url) {
   if (!options_.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, options_.ca_file.c_str());
   if (!options_.cert_file.empty()) curl_easy_setopt(easy, CURLOPT_SSLCERT, options_.cert_file.c_str());
   if (!options_.key_file.empty()) curl_easy_setopt(easy, CURLOPT_SSLKEY, options_.key_file.c_str());
-  // A proxy from the environment may carry TLS through, but never sees plain text.
-  if (part(url, CURLUPART_SCHEME) == "http") curl_easy_setopt(easy, CURLOPT_PROXY, "");
+}
+
+// A proxy may carry TLS through, but never sees plain text.
+Status CurlTransport::set_proxy(CURLU* url) {
+  CURL* const easy = easy_.get();
+  if (part(url, CURLUPART_SCHEME) == "http") {
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    return Done{};
+  }
+  if (!options_.proxy.empty()) {
+    curl_easy_setopt(easy, CURLOPT_PROXY, options_.proxy.c_str());
+    curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+    curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+    if (!options_.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, options_.ca_file.c_str());
+  }
+  if (!options_.proxy_auth_file.empty()) {
+    const Result<std::string> auth = read_secret(options_.proxy_auth_file);
+    if (!auth) return Error{auth.error().code, "upload.proxy_auth_file: " + auth.error().message};
+    curl_easy_setopt(easy, CURLOPT_PROXYUSERPWD, auth->c_str());
+    curl_easy_setopt(easy, CURLOPT_PROXYAUTH, static_cast<long>(CURLAUTH_ANYSAFE | CURLAUTH_BASIC));
+  }
+  return Done{};
 }
 
 void CurlTransport::set_limits(std::size_t body_bytes) {
@@ -374,7 +417,7 @@ UploadResponse CurlTransport::send_to(CURLU* base, const UploadRequest& request,
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error_text.data());
   curl_easy_setopt(easy, CURLOPT_USERAGENT, options_.user_agent.c_str());
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
   curl_easy_setopt(easy, CURLOPT_POST, 1L);
   curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body.data());
@@ -387,23 +430,45 @@ UploadResponse CurlTransport::send_to(CURLU* base, const UploadRequest& request,
   curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, &on_progress);
   curl_easy_setopt(easy, CURLOPT_XFERINFODATA, &abandoned_);
-  set_security(url.get());
+  set_security();
   set_limits(body.size());
+  if (const Status proxy = set_proxy(url.get()); !proxy) {
+    curl_easy_reset(easy);
+    collected.response.configuration_error = true;
+    collected.response.sent_nothing = true;
+    collected.response.transport_error = proxy.error().message;
+    return std::move(collected.response);
+  }
 
   const CURLcode code = curl_easy_perform(easy);
   long status = 0;
-  long request_bytes = 0;
   curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-  curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &request_bytes);
+  collected.response.status = static_cast<int>(status);
+  if (code != CURLE_OK && !(code == CURLE_WRITE_ERROR && collected.cut)) {
+    const std::string_view text = error_text[0] != '\0' ? error_text.data() : curl_easy_strerror(code);
+    note_failure(code, text, base, collected.response);
+  }
   curl_easy_reset(easy);  // Nothing may point at this frame any longer.
-  UploadResponse& response = collected.response;
-  response.status = static_cast<int>(status);
-  if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && collected.cut)) return std::move(response);
-  const std::string_view text = error_text[0] != '\0' ? error_text.data() : curl_easy_strerror(code);
+  return std::move(collected.response);
+}
+
+void CurlTransport::note_failure(CURLcode code, std::string_view text, CURLU* base, UploadResponse& response) {
+  long request_bytes = 0;
+  long proxy_status = 0;
+  curl_easy_getinfo(easy_.get(), CURLINFO_REQUEST_SIZE, &request_bytes);
+  curl_easy_getinfo(easy_.get(), CURLINFO_HTTP_CONNECTCODE, &proxy_status);
   response.transport_error = shown(base) + ": " + display_text(text);
   response.certificate_error = is_certificate_error(code, text);
-  response.sent_nothing = request_bytes == 0;
-  return std::move(response);
+  const bool by_date =
+      text.find("expired") != std::string_view::npos || text.find("not yet valid") != std::string_view::npos;
+  if (response.certificate_error && by_date) *response.transport_error += "; or is this node's clock wrong?";
+  // A proxy that does not let us through has passed nothing on.
+  const bool refused_by_proxy = proxy_status >= 300;
+  response.sent_nothing = request_bytes == 0 || refused_by_proxy;
+  if (refused_by_proxy && proxy_status < 500) {
+    response.configuration_error = true;
+    *response.transport_error += "; the proxy does not let us through: see upload.proxy";
+  }
 }
 
 }  // namespace
@@ -417,6 +482,7 @@ Result<std::unique_ptr<Transport>> open_curl_transport(const CurlOptions& option
   if (!is_plain_text(options.clickhouse_user)) {
     return Error{ErrorCode::kInvalidInput, "upload.clickhouse_user: control characters are not allowed"};
   }
+  if (Status fits = check_proxy(options); !fits) return fits.error();
   std::vector<Url> urls;
   for (const std::string& text : options.urls) {
     Result<Url> url = parse_url(text, options.plaintext);

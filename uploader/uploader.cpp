@@ -55,9 +55,22 @@ Milliseconds backoff_wait(std::uint32_t attempt, Milliseconds base, Milliseconds
   return std::max(wait, std::min(base / 2, cap));
 }
 
+Milliseconds held_wait(Milliseconds cap, Random& random) {
+  const Milliseconds half = cap / 2;
+  return half +
+         Milliseconds(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>((cap - half).count()) + 1)));
+}
+
+Milliseconds wished_wait(Milliseconds wish, Milliseconds cap, Random& random) {
+  const Milliseconds spread = std::min(wish, cap);
+  return wish + Milliseconds(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(spread.count()) + 1)));
+}
+
 Uploader::Uploader(Journal& journal, Transport& transport, Random& random, Log& log, const UploaderOptions& options)
     : journal_(journal), transport_(transport), random_(random), log_(log), options_(options) {
   resend_wait_ = options_.resend_interval_min;
+  options_.limits.rows_max = std::min(options_.limits.rows_max, kBatchRowsMax);
+  options_.limits.bytes_max = std::min(options_.limits.bytes_max, kBatchBytesMax);
   // An attempt of an earlier process may have arrived: nobody is left who knows.
   outcome_unknown_ = journal_.state().frozen.has_value();
   // An answer to an uploader that is gone is nobody's: the batch goes again.
@@ -88,16 +101,21 @@ Result<MonotonicTime> Uploader::step(MonotonicTime now, UtcTime, bool flush) {
 // When the backlog has to leave; nothing if there is none.
 std::optional<MonotonicTime> Uploader::backlog_due(MonotonicTime now, bool flush) {
   const JournalState& state = journal_.state();
-  // What an earlier process left behind has waited long enough.
-  if (std::exchange(first_step_, false)) due_through_ = state.last_sequence;
+  // What an earlier process left behind has waited long enough; but a whole site may have got its power back just now.
+  if (!start_due_) {
+    due_through_ = state.last_sequence;
+    start_due_ = now + Milliseconds(static_cast<std::int64_t>(
+                           random_.below(static_cast<std::uint64_t>((options_.interval / 2).count()) + 1)));
+  }
   const bool backlog = state.frozen || state.last_sequence > state.acknowledged;
   if (!backlog) {
     backlog_due_.reset();
     return std::nullopt;
   }
   const std::uint64_t waiting = state.last_sequence - std::min(state.acknowledged, state.last_sequence);
-  if (flush || state.frozen || search_ || state.acknowledged < due_through_ || waiting >= options_.limits.rows_max) {
-    return now;
+  if (flush) return now;
+  if (state.frozen || search_ || state.acknowledged < due_through_ || waiting >= options_.limits.rows_max) {
+    return std::max(now, *start_due_);
   }
   if (!backlog_due_) {
     // Hours end everywhere at once. Within the promised interval every node picks its own moment.
@@ -310,13 +328,13 @@ void Uploader::back_off(const Answer& answer, MonotonicTime now) {
   ++failures_in_a_row_;
   if (answer.verdict == Verdict::kHeld) {
     state_.phase = "held";
-    next_attempt_ = now + options_.backoff_cap;
+    next_attempt_ = now + held_wait(options_.backoff_cap, random_);
     return;
   }
   state_.phase = "backing off";
   const Milliseconds wait = backoff_wait(failures_in_a_row_, options_.backoff_base, options_.backoff_cap, random_);
   const Milliseconds wish = std::min(answer.retry_after.value_or(Milliseconds(0)), kRetryAfterMax);
-  next_attempt_ = now + std::max(wait, wish);
+  next_attempt_ = now + std::max(wait, wished_wait(wish, options_.backoff_cap, random_));
 }
 
 }  // namespace nodemeter

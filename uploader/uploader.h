@@ -1,7 +1,9 @@
 // Delivery: cut, freeze, send, acknowledge, again. A state machine that is stepped; it never blocks and never drops.
 //
 // The batch's range is committed before its first send; the acknowledgement is committed before anything is forgotten.
-// Threads: the agent's one.
+// A fleet fails and recovers together, so every moment that a fleet could share is spread: after a start, after an
+// hour, after any failure, and after a Retry-After. What each answer leads to is in uploader/ANSWERS.md. Threads: the
+// agent's one.
 
 #pragma once
 
@@ -17,6 +19,10 @@
 
 namespace nodemeter {
 
+// One batch is one block for ClickHouse, whatever the limits say.
+inline constexpr std::uint32_t kBatchRowsMax = 50'000;
+inline constexpr std::uint64_t kBatchBytesMax = 16u << 20;
+
 struct UploaderOptions {
   Milliseconds backoff_base{1'000};
   Milliseconds backoff_cap{300'000};
@@ -28,7 +34,7 @@ struct UploaderOptions {
   // The receiver removes repeats by (node, epoch, sequence, digest), as nodemeter's own and the ClickHouse schema do.
   // false: a batch whose outcome is unknown is never cut differently, so a row that offends in it stays at the front.
   bool receiver_removes_repeats = true;
-  Journal::BatchLimits limits;
+  Journal::BatchLimits limits;  // At most kBatchRowsMax and kBatchBytesMax count.
 };
 
 struct UploaderState {
@@ -96,13 +102,19 @@ class Uploader {
   std::optional<MonotonicTime> backlog_due_;  // When the waiting backlog has to leave.
   Sequence due_through_ = 0;                  // Entries up to here have waited long enough.
   std::optional<Search> search_;
-  std::uint32_t refusals_ = 0;    // Of the same bytes: the second one counts.
-  bool outcome_unknown_ = false;  // An attempt of the frozen batch may have been stored.
-  bool first_step_ = true;
+  std::uint32_t refusals_ = 0;              // Of the same bytes: the second one counts.
+  bool outcome_unknown_ = false;            // An attempt of the frozen batch may have been stored.
+  std::optional<MonotonicTime> start_due_;  // What an earlier process left behind waits until then, once.
   std::optional<MonotonicTime> last_resend_;
   Sequence last_resend_wish_ = 0;
   Milliseconds resend_wait_{};
 };
+
+// Where an operator has to act: uniform in [cap / 2, cap].
+Milliseconds held_wait(Milliseconds cap, Random& random);
+
+// After a wish to wait: uniform between once and twice that long, for everybody was told the same.
+Milliseconds wished_wait(Milliseconds wish, Milliseconds cap, Random& random);
 
 // Full jitter: uniform in [0, min(cap, base * 2^(attempt-1))], but at least base / 2 after the first failure.
 Milliseconds backoff_wait(std::uint32_t attempt, Milliseconds base, Milliseconds cap, Random& random);

@@ -9,8 +9,10 @@
 #include <mutex>
 
 #include "tests/aggregator/certificates.h"
+#include "tests/aggregator/front.h"
 #include "tests/aggregator/server_fixture.h"
 #include "tests/uploader/chain.h"
+#include "tests/uploader/raw_server.h"
 #include "uploader/answer.h"
 #include "uploader/curl_transport.h"
 
@@ -83,7 +85,7 @@ TEST_CASE("a batch over TLS is acknowledged, in every encoding", "[tls]") {
 TEST_CASE("a server that cannot prove who it is gets nothing, and that is for an operator", "[tls]") {
   ChainBuilder chain;
   const std::string body = chain.body(2);
-  for (const char* const certificate : {"expired", "wrong-host", "stranger"}) {
+  for (const std::string certificate : {"expired", "not-yet-valid", "wrong-host", "stranger"}) {
     INFO(certificate);
     ServerFixture server(server_with(certificate));
     const UploadResponse response = send(sender_to(server), body);
@@ -92,6 +94,9 @@ TEST_CASE("a server that cannot prove who it is gets nothing, and that is for an
     CHECK(response.certificate_error);
     CHECK(response.sent_nothing);
     CHECK(classify(response, 2).verdict == Verdict::kHeld);
+    // A clock that is wrong looks just like that.
+    const bool by_date = certificate == "expired" || certificate == "not-yet-valid";
+    CHECK((response.transport_error->find("clock") != std::string::npos) == by_date);
     CHECK(server.rows().empty());
   }
   ServerFixture server(server_with("server"));
@@ -133,6 +138,62 @@ TEST_CASE("a nodes file may ask for another certificate name", "[tls]") {
   const std::string body = chain.body(2);
   CHECK(send(sender_to(server, "node-1"), body).status == 401);
   CHECK(send(sender_to(server, "node-2"), body).status == 200);
+}
+
+TEST_CASE("a proxy carries TLS through and learns nothing, and the connection through it is kept", "[tls]") {
+  ServerFixture server(server_with("server"));
+  std::string seen;
+  int tunnels = 0;
+  testing::RawServer proxy({[&](testing::Connection& c) {
+    std::string request;
+    while (request.find("\r\n\r\n") == std::string::npos) {
+      const std::string more = c.read(1);
+      if (more.empty()) return;
+      request += more;
+    }
+    ++tunnels;
+    c.write("HTTP/1.1 200 Connection established\r\n\r\n");
+    seen += c.tunnel_to(server.port());
+  }});
+  ChainBuilder chain;
+  CurlOptions options = sender_to(server);
+  options.compression = Compression::kNone;
+  options.proxy = proxy.url("");
+  for (int i = 0; i < 2; ++i) {
+    const UploadResponse response = send(options, chain.body(3));
+    INFO(response.transport_error.value_or(response.body));
+    CHECK(classify(response, chain.last()).verdict == Verdict::kAccepted);
+  }
+  proxy.stop();
+  CHECK(tunnels == 2);  // One for each transport.
+  CHECK(seen.size() > 2'000);
+  CHECK(seen.find("node-1") == std::string::npos);
+}
+
+TEST_CASE("HTTP/2 is spoken where a front offers it, and its failures are weather", "[tls]") {
+  // nghttpx speaks HTTP/2 to the node and HTTP/1.1 to the aggregator behind it.
+  if (std::system("command -v nghttpx >/dev/null 2>&1") != 0) {
+    WARN("nghttpx is missing (platform/install test): not run");
+    return;
+  }
+  testing::TemporaryDirectory directory;
+  ServerFixture server;
+  testing::Front front(directory, certificates(), server.port());
+  ChainBuilder chain;
+  CurlOptions options;
+  options.urls = {"https://127.0.0.1:" + std::to_string(front.port()) + "/"};
+  options.ca_file = certificates().cert("ca");
+  const std::string body = chain.body(6'000);  // Some megabytes: more than a stream's window.
+  const UploadResponse response = send(options, body);
+  INFO(response.transport_error.value_or(response.body));
+  CHECK(classify(response, chain.last()).verdict == Verdict::kAccepted);
+  CHECK(response.headers.contains("via"));
+  CHECK(server.rows() == body);
+  CHECK(front.log().find("HTTP/2") != std::string::npos);
+  front.end();
+  const UploadResponse gone = send(options, chain.body(1));
+  CHECK(classify(gone, chain.last()).verdict == Verdict::kRetry);
+  CHECK(gone.sent_nothing);
 }
 
 TEST_CASE("plain HTTP to a TLS port, and TLS to a plain one, are not acknowledgements", "[tls]") {

@@ -76,6 +76,10 @@ cert_file = "/cert"
 key_file = "/key"
 bearer_file = "/bearer"
 rate_limit = "1MB"
+proxy = "http://proxy.example:3128"
+proxy_auth_file = "/proxy"
+connect_timeout = "3s"
+timeout = "5m"
 plaintext = true
 [owners]
 file = "/owners.json"
@@ -111,6 +115,10 @@ format = "json"
   CHECK(o.upload.key_file == "/key");
   CHECK(o.upload.bearer_file == "/bearer");
   CHECK(o.upload.rate_limit_bytes_per_s == 1'000'000);
+  CHECK(o.upload.proxy == "http://proxy.example:3128");
+  CHECK(o.upload.proxy_auth_file == "/proxy");
+  CHECK(o.upload.connect_timeout == Milliseconds{3'000});
+  CHECK(o.upload.total_timeout == Milliseconds{300'000});
   CHECK(o.upload.plaintext);
   CHECK(o.owners_file == "/owners.json");
   CHECK_FALSE(o.source.trust_metadata);

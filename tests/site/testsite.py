@@ -81,7 +81,8 @@ class Process:
 
 
 class Site:
-    def __init__(self, folder, binaries, node="trial-node", interval="2s", upload_interval="5s", live=None):
+    def __init__(self, folder, binaries, node="trial-node", interval="2s", upload_interval="5s", live=None,
+                 plain=False):
         self.folder = Path(folder)
         self.binaries = Path(binaries)
         self.node = node
@@ -92,12 +93,14 @@ class Site:
         self.store = self.folder / "aggregator"
         self.config = self.folder / "nodemeter.toml"
         self.source = {"kind": "libvirt"}
+        self.plain = plain  # No TLS: something in between has to see what travels.
         self.port = 0
         self.aggregator = None
         self.agent = None
         for path in (self.folder, self.state, self.store):
             path.mkdir(parents=True, exist_ok=True)
-        make_certificates(self.folder / "tls", node)
+        if not plain:
+            make_certificates(self.folder / "tls", node)
         nodes = [{"id": node, "certificate_name": node}]
         (self.folder / "nodes.json").write_text(json.dumps(nodes))
 
@@ -114,8 +117,10 @@ class Site:
         port_file = self.folder / "aggregator.port"
         port_file.unlink(missing_ok=True)
         command = [self.binaries / "nodemeter-aggregator", "--listen", f"127.0.0.1:{self.port}", "--state", self.store,
-                   "--cert", tls / "server.pem", "--key", tls / "server.key", "--client-ca", tls / "ca.pem",
-                   "--nodes", self.folder / "nodes.json", "--port-file", port_file]
+                   "--port-file", port_file]
+        if not self.plain:
+            command += ["--cert", tls / "server.pem", "--key", tls / "server.key", "--client-ca", tls / "ca.pem",
+                        "--nodes", self.folder / "nodes.json"]
         if simulated:
             command.append("--allow-simulated")
         self.aggregator = Process(command, self.folder / "aggregator.log")
@@ -123,8 +128,13 @@ class Site:
         # Restarts listen where the agent's configuration says.
         self.port = int(port_file.read_text())
 
-    def write_config(self):
+    def write_config(self, port=None):
+        """`port`: of something between agent and aggregator."""
         tls = self.folder / "tls"
+        security = "" if self.plain else f"""ca_file = "{tls}/ca.pem"
+cert_file = "{tls}/node.pem"
+key_file = "{tls}/node.key"
+"""
         source = "\n".join(f"{key} = {json.dumps(value)}" for key, value in self.source.items())
         self.config.write_text(f"""[node]
 id = "{self.node}"
@@ -135,12 +145,9 @@ interval = "{self.interval}"
 [state]
 path = "{self.state}"
 [upload]
-url = ["https://127.0.0.1:{self.port}/"]
+url = ["http{'' if self.plain else 's'}://127.0.0.1:{port or self.port}/"]
 interval = "{self.upload_interval}"
-ca_file = "{tls}/ca.pem"
-cert_file = "{tls}/node.pem"
-key_file = "{tls}/node.key"
-[live]
+{security}[live]
 name = "{self.live}"
 """)
 

@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "platform/files.h"
+#include "tests/uploader/chain.h"
 #include "tests/uploader/raw_server.h"
 #include "tests/uploader/temporary_directory.h"
 #include "uploader/answer.h"
@@ -196,6 +197,112 @@ TEST_CASE("a connection that is reset within the request is weather", "[transpor
     Sender sender(options_for(server.url()));
     CHECK(classify(sender.send(std::string(8'000'000, 'x')), 2).verdict == Verdict::kRetry);
   }
+}
+
+TEST_CASE("a connection that is reset at any byte of a batch is weather, and the next one brings the same bytes",
+          "[transport]") {
+  testing::ChainBuilder chain;
+  const std::string body = chain.body(2);
+  std::string whole;
+  {
+    RawServer server({[&](Connection& c) {
+      whole = c.read_request();
+      c.write(http_answer(kAck));
+    }});
+    Sender(options_for(server.url())).send(body);
+  }
+  std::size_t position = 0;
+  std::size_t wrong = 0;
+  RawServer server({[&](Connection& c) {
+    const std::string begun = c.read(position);
+    // The port of this server has as many digits as that of the first: only their own bytes differ.
+    if (begun.size() != position) ++wrong;
+    c.reset();
+  }});
+  Sender sender(options_for(server.url()));
+  for (; position < whole.size(); ++position) {
+    const Answer answer = classify(sender.send(body), 2);
+    if (answer.verdict != Verdict::kRetry) ++wrong;
+  }
+  CHECK(whole.size() > body.size());
+  CHECK(wrong == 0);
+  RawServer working({[&](Connection& c) {
+    const std::string again = c.read_request();
+    if (!again.ends_with(body)) ++wrong;
+    c.write(http_answer(kAck));
+  }});
+  CHECK(classify(Sender(options_for(working.url())).send(body), 2).verdict == Verdict::kAccepted);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("a name that nobody knows is weather, and nothing was sent", "[transport]") {
+  Sender sender(options_for("https://aggregator.invalid/"));
+  const UploadResponse response = sender.send();
+  CHECK(response.sent_nothing);
+  CHECK_FALSE(response.certificate_error);
+  CHECK(classify(response, 2).verdict == Verdict::kRetry);
+}
+
+TEST_CASE("a proxy that does not let us through is held if it says so, and has passed nothing on", "[transport]") {
+  TemporaryDirectory directory;
+  std::vector<std::string> asked;
+  std::string answer;
+  RawServer proxy({[&](Connection& c) {
+    std::string request;
+    while (request.find("\r\n\r\n") == std::string::npos) {
+      const std::string more = c.read(1);
+      if (more.empty()) break;
+      request += more;
+    }
+    asked.push_back(request);
+    c.write(answer);
+  }});
+  CurlOptions options = options_for("https://aggregator.example.org:8443/in");
+  options.proxy = proxy.url("");
+  answer = http_answer("<html>who are you?</html>", "Connection: close\r\n", "407 Proxy Authentication Required");
+  {
+    Sender sender(options);
+    const UploadResponse refused = sender.send();
+    INFO(refused.transport_error.value_or(""));
+    CHECK(refused.sent_nothing);
+    CHECK(classify(refused, 2).verdict == Verdict::kHeld);
+    answer = http_answer("", "Connection: close\r\n", "502 Bad Gateway");
+    const UploadResponse broken = sender.send();
+    CHECK(broken.sent_nothing);
+    CHECK(classify(broken, 2).verdict == Verdict::kRetry);
+  }
+  options.proxy_auth_file = directory.file("auth");
+  {
+    Sender sender(options);
+    CHECK(classify(sender.send(), 2).verdict == Verdict::kHeld);  // The file is not there.
+    REQUIRE(replace_file(options.proxy_auth_file, "node:hunter2\n").ok());
+    answer = http_answer("", "Proxy-Authenticate: Basic realm=\"x\"\r\nConnection: close\r\n", "407 No");
+    sender.send();
+  }
+  REQUIRE(asked.size() >= 3);
+  for (const std::string& request : asked) CHECK(request.starts_with("CONNECT aggregator.example.org:8443 HTTP/1."));
+  CHECK(asked.back().find("Proxy-Authorization: Basic bm9kZTpodW50ZXIy\r\n") != std::string::npos);
+  for (const std::string& request : asked) CHECK(request.find("Nodemeter-Node") == std::string::npos);
+}
+
+TEST_CASE("plain HTTP never goes through a proxy, and a proxy that is none is refused", "[transport]") {
+  RawServer proxy({answers(http_answer(kAck))});
+  RawServer server({answers(http_answer(kAck))});
+  CurlOptions options = options_for(server.url());
+  options.proxy = proxy.url("");
+  CHECK(classify(Sender(options).send(), 2).verdict == Verdict::kAccepted);
+  CHECK(proxy.connections() == 0);
+
+  const std::unique_ptr<Clock> clock = system_clock();
+  for (const char* const bad : {"http://user:hunter2@proxy.example.org:3128", "ftp://proxy.example.org", "not a url"}) {
+    options.proxy = bad;
+    const auto opened = open_curl_transport(options, *clock, {});
+    REQUIRE_FALSE(opened.ok());
+    CHECK(opened.error().message.find("hunter2") == std::string::npos);
+  }
+  options.proxy = "";
+  options.proxy_auth_file = "/auth";
+  CHECK_FALSE(open_curl_transport(options, *clock, {}).ok());
 }
 
 TEST_CASE("a server that never answers is given up in time", "[transport]") {

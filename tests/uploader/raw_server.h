@@ -65,6 +65,26 @@ class Connection {
     return true;
   }
 
+  // Carries bytes to a port of this machine and back until either end closes; gives what the peer has sent.
+  std::string tunnel_to(int port) {
+    const int far = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    std::string sent;
+    if (::connect(far, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
+      while (!stopping_) {
+        pollfd both[] = {{.fd = socket_, .events = POLLIN, .revents = 0}, {.fd = far, .events = POLLIN, .revents = 0}};
+        if (::poll(both, 2, 20) <= 0) continue;
+        if (both[0].revents != 0 && !carry(socket_, far, &sent)) break;
+        if (both[1].revents != 0 && !carry(far, socket_, nullptr)) break;
+      }
+    }
+    ::close(far);
+    return sent;
+  }
+
   // The connection ends with a reset and not with an end of data.
   void reset() {
     const linger hard{.l_onoff = 1, .l_linger = 0};
@@ -82,6 +102,19 @@ class Connection {
   }
 
  private:
+  static bool carry(int from, int to, std::string* copy) {
+    char chunk[16'384];
+    const ssize_t n = ::recv(from, chunk, sizeof chunk, 0);
+    if (n <= 0) return false;
+    if (copy != nullptr) copy->append(chunk, static_cast<std::size_t>(n));
+    for (ssize_t done = 0; done < n;) {
+      const ssize_t m = ::send(to, chunk + done, static_cast<std::size_t>(n - done), MSG_NOSIGNAL);
+      if (m <= 0) return false;
+      done += m;
+    }
+    return true;
+  }
+
   bool readable() const {
     while (!stopping_) {
       pollfd p{.fd = socket_, .events = POLLIN, .revents = 0};
@@ -112,9 +145,14 @@ class RawServer {
   RawServer(const RawServer&) = delete;
   RawServer& operator=(const RawServer&) = delete;
   ~RawServer() {
-    stopping_ = true;
-    thread_.join();
+    stop();
     ::close(listener_);
+  }
+
+  // Ends the step that runs: what it wrote down can then be read.
+  void stop() {
+    stopping_ = true;
+    if (thread_.joinable()) thread_.join();
   }
 
   [[nodiscard]] int port() const { return port_; }
