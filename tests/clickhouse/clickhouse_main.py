@@ -1,0 +1,72 @@
+"""Goal: ClickHouse with the project's schema is an aggregator: it shows exactly the journal's records.
+
+Method: a real engine, two shards on loopback, the real agent with a simulated source delivering to it. Rows, digests, sums
+and rounded quantities are compared with the journal's; rows are repeated, forked, removed and changed by hand; users try
+what they must not; agent and servers are killed in the middle of deliveries; every exception code that can be provoked is,
+and the uploader's own classes say what they make of it.
+
+    clickhouse_main.py BINARIES FOLDER
+
+Ends with 77 (skipped) only if the engine is neither in the cache nor to be had from the registry.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import delivery_cases
+import reading_cases
+from engine import EngineError, EngineMissing, Server, library
+from fleet import CheckError, Cluster, checks_made, fresh, set_up, users
+from testsite import SiteError
+
+NODES = ("n1", "n3")  # Their names put them on different shards.
+
+
+def main():
+    binaries, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+    try:
+        library()
+    except EngineMissing as error:
+        print(f"SKIPPED: ClickHouse is not tested here: {error}", flush=True)
+        return 77
+    fresh(folder)
+    cluster = Cluster(folder, NODES)
+    one_server = Server(folder / "one", users(NODES))
+    nodes = []
+
+    def case(name, function, *arguments):
+        begin, before = time.monotonic(), checks_made()
+        result = function(*arguments)
+        print(f"ok  {name} ({checks_made() - before} checks, {time.monotonic() - begin:.1f} s)", flush=True)
+        return result
+
+    try:
+        case("two shards and one server start", start, cluster, one_server)
+        case("the schema is the agent's", reading_cases.schema_is_the_agents, cluster, one_server)
+        nodes += case("two nodes deliver", delivery_cases.two_nodes_deliver, cluster, folder, binaries, NODES)
+        case("repeats collapse", delivery_cases.repeats_collapse, cluster, nodes)
+        case("a fork shows", delivery_cases.a_fork_shows, cluster, nodes)
+        case("nodes write as themselves only", reading_cases.nodes_write_as_themselves, cluster, nodes)
+        case("tenants see their own rows only", reading_cases.tenants_see_their_own, cluster, nodes)
+        case("missing rows are found", reading_cases.missing_rows_are_found, cluster, nodes)
+    except (CheckError, EngineError, SiteError) as error:
+        print(f"FAILED: {error}\nstate for inspection: {folder}", file=sys.stderr)
+        return 1
+    finally:
+        for node in nodes:
+            node.stop()
+        cluster.stop()
+        one_server.stop()
+    print(f"{checks_made()} checks, all as expected", flush=True)
+    return 0
+
+
+def start(cluster, one_server):
+    cluster.start()
+    one_server.start()
+    set_up(one_server, "one-server.sql")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
