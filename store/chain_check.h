@@ -35,7 +35,10 @@ struct ChainCheck {
 class ChainChecker {
  public:
   // `key`: the public key that the first manifest has to be signed with; "": the first one seen is believed.
-  explicit ChainChecker(std::string key) { check_.key = std::move(key); }
+  // `accepted`: further keys that the operator believes, whatever the chain says about how they came.
+  explicit ChainChecker(std::string key, std::vector<std::string> accepted = {}) : accepted_(std::move(accepted)) {
+    check_.key = std::move(key);
+  }
 
   // The rows that follow are of `epoch`, from `first` on, and continue the chain at `before`.
   void begin(const Epoch& epoch, Sequence first, const Digest& before);
@@ -77,7 +80,9 @@ class ChainChecker {
   void compare_with_range(const Entry& entry, const Manifest& manifest);
   void compare_rows(const Entry& entry, const Manifest& manifest, Rows begin, Rows end);
   void lose_range();
+  [[nodiscard]] bool accepts(const std::string& key) const;
 
+  const std::vector<std::string> accepted_;
   std::vector<Covered> range_;           // Rows from range_first_ on, without holes, that no manifest has covered yet.
   std::optional<Sequence> range_first_;  // Nothing: where the next manifest begins is not at hand.
   std::optional<Sequence> next_manifest_first_;

@@ -122,17 +122,52 @@ TEST_CASE("a node writes as itself only, with all that it is asked for", "[nodes
   CHECK(good->check("node-4", both) == Access::kAllowed);
 }
 
-TEST_CASE("a nodes file with a mistake is refused as a whole", "[nodes]") {
+TEST_CASE("a nodes file with mistakes is refused as a whole, each with its line and without a secret", "[nodes]") {
   for (const char* const bad :
        {"", "{}", "[1]", R"([{"id":"node-1"}])", R"([{"id":"Node 1","token":"0123456789abcdef"}])",
         R"([{"id":"n","token":"short"}])", R"([{"id":"n","tokens":"0123456789abcdef"}])",
-        R"([{"id":"n","token":"0123456789abcdef"},{"id":"n","token":"0123456789abcdef"}])", R"([{"id":"n","token":7}])",
-        R"([{"id":"n","token":"0123456789abcdef","token_sha256":"00"}])"}) {
+        R"([{"id":"n","token":"0123456789abcdef"},{"id":"n","token":"0123456789abcdeg"}])", R"([{"id":"n","token":7}])",
+        R"([{"id":"n","token":"0123456789abcdef"},{"id":"m","token":"0123456789abcdef"}])",
+        R"([{"id":"n","token":"0123456789abcdef","token_sha256":"00"}])",
+        R"([{"id":"n","token":"0123456789abcdef","key":"00"}])", R"([{"id":"n","relay":"*"}])",
+        R"([{"id":"n","token":"0123456789abcdef","relay":[]}])",
+        R"([{"id":"n","token":"0123456789abcdef","relay":"m"}])",
+        R"([{"id":"n","token":"0123456789abcdef","relay":["m",1]}])"}) {
     INFO(bad);
     const auto registry = NodeRegistry::parse(bad);
     REQUIRE_FALSE(registry.ok());
+    CHECK(registry.error().message.starts_with("nodes file:1: "));
     CHECK(registry.error().message.find("0123456789abcdef") == std::string::npos);
   }
+  const auto faults = NodeRegistry::parse(
+      "[\n {\"id\": \"a\", \"token\": \"]},{[ ,\\\" 0123456789\"},\n\n {\"id\":\n"
+      "  7},{\"id\": \"b\",\n\"tokn\": \"\"}\n]",
+      "n.json");
+  REQUIRE_FALSE(faults.ok());
+  CHECK(faults.error().message ==
+        "n.json:4: entry 2: \"id\" is not text\n"
+        "n.json:5: entry 3: unknown key \"tokn\"; did you mean \"token\"?");
+  CHECK(NodeRegistry::parse("[\n1,\n", "n.json").error().message == "n.json:3: not valid JSON");
+}
+
+TEST_CASE("a relay writes for the nodes of its list and not as itself, a node without credentials through it only",
+          "[nodes]") {
+  const auto registry = NodeRegistry::parse(R"([
+    {"id": "site-b", "token": "token-of-the-relay", "relay": ["node-7", "node-8"]},
+    {"id": "anyone", "certificate_name": "relay.example.org", "relay": "*"},
+    {"id": "node-7", "key": "0101010101010101010101010101010101010101010101010101010101010101"},
+    {"id": "node-9", "token": "token-of-the-ninth"}])");
+  REQUIRE(registry.ok());
+  const Credentials relay{.bearer = "token-of-the-relay", .certificate_names = {}};
+  CHECK(registry->check("node-7", relay) == Access::kAllowed);
+  CHECK(registry->check("node-8", relay) == Access::kAllowed);
+  CHECK(registry->check("node-9", relay) == Access::kOtherNode);
+  CHECK(registry->check("site-b", relay) == Access::kOtherNode);
+  CHECK(registry->check("node-9", {.bearer = "", .certificate_names = {"relay.example.org"}}) == Access::kAllowed);
+  CHECK(registry->check("node-7", {}) == Access::kUnknown);
+  CHECK(registry->configured_key("node-7") == std::string(32, '\1'));
+  CHECK(registry->configured_key("node-9").empty());
+  CHECK(registry->nodes().size() == 2);
 }
 
 }  // namespace nodemeter

@@ -187,6 +187,38 @@ TEST_CASE("verify tells holes by 3 and forks by 1, and rows shows both", "[proce
   CHECK(out.empty());
 }
 
+TEST_CASE("the nodes file is read again when it changes, and a faulty one changes nothing", "[process]") {
+  TemporaryDirectory directory;
+  const std::string nodes = directory.file("nodes.json");
+  const auto with_token = [](const std::string& token) { return R"([{"id":"node-1","token":")" + token + "\"}]\n"; };
+  REQUIRE(replace_file(nodes, with_token("the-token-of-before")).ok());
+  std::vector<std::string> arguments = serve(directory);
+  arguments.insert(arguments.end(), {"--nodes", nodes});
+  Program program(directory, arguments);
+  PlainClient client(await_port(directory.file("port")));
+  ChainBuilder chain;
+  const std::string body = chain.body(1);
+  const auto status = [&](const std::string& token) {
+    return testing::status_of(
+        client.ask(testing::post(body, "Nodemeter-Node: node-1\r\nAuthorization: Bearer " + token + "\r\n")));
+  };
+  const auto await_log = [&](const std::string& text) {
+    for (int i = 0; i < 600 && program.err().find(text) == std::string::npos; ++i) {
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+    return program.err().find(text) != std::string::npos;
+  };
+  CHECK(status("the-token-of-before") == 200);
+  REQUIRE(replace_file(nodes, "[{\"id\":\n7}]").ok());
+  CHECK(await_log("nodes.json:1: entry 1"));
+  CHECK(status("the-token-of-before") == 200);
+  REQUIRE(replace_file(nodes, with_token("the-token-of-after!")).ok());
+  CHECK(await_log("the nodes file was read again"));
+  CHECK(status("the-token-of-before") == 401);
+  CHECK(status("the-token-of-after!") == 200);
+  CHECK(program.end(SIGTERM) == 0);
+}
+
 TEST_CASE("wrong use is 2, and the message says what is wrong", "[process]") {
   TemporaryDirectory d;
   std::string err;

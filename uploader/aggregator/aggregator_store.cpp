@@ -10,7 +10,6 @@ namespace {
 
 constexpr std::string_view kFormatKey = "format";
 constexpr std::string_view kArrivalKey = "arrival";
-constexpr std::string_view kPinPrefix = "key/";
 constexpr std::size_t kArrivalBytes = 8;
 constexpr std::size_t kTailBytes = 8 + 32;  // Sequence and digest at the end of a row's key.
 
@@ -103,8 +102,8 @@ Status read_marks(const Snapshot& snapshot, const ChainKey& chain, Sequence firs
 
 // What one batch changes.
 struct AggregatorStore::Plan {
-  bool pin = false;  // The node has shown its key for the first time.
   std::vector<const IngestRow*> fresh;
+  KeyHistory keys;  // Of the node, with what the batch adds.
   std::uint64_t forks = 0;
   Sequence contiguous = 0;
 };
@@ -120,12 +119,8 @@ Status AggregatorStore::load() {
   if (!snapshot) return snapshot.error();
   const auto format = (*snapshot)->get(Table::kMeta, kFormatKey);
   if (!format) return format.error();
-  if (!format->has_value()) {
-    ByteWriter w;
-    w.u32(kAggregatorFormat);
-    return kv_.commit({Write{.table = Table::kMeta, .key = std::string(kFormatKey), .value = w.take()}});
-  }
-  ByteReader r(**format);
+  const std::string number = format->value_or(std::string(4, '\0'));
+  ByteReader r(number);
   const std::uint32_t version = r.u32();
   if (!r.at_end()) return Error{ErrorCode::kCorrupt, "this is not the store of an aggregator"};
   if (version > kAggregatorFormat) {
@@ -133,6 +128,16 @@ Status AggregatorStore::load() {
                                               std::to_string(kAggregatorFormat) +
                                               ": use the newer nodemeter-aggregator"};
   }
+  if (version < kAggregatorFormat) {
+    // A new store, or an older one: it lacks nothing but the number.
+    ByteWriter w;
+    w.u32(kAggregatorFormat);
+    const Status begun = kv_.commit({Write{.table = Table::kMeta, .key = std::string(kFormatKey), .value = w.take()}});
+    if (!begun) return begun;
+  }
+  Result<std::map<NodeId, KeyHistory>> keys = read_key_histories(**snapshot);
+  if (!keys) return keys.error();
+  keys_ = std::move(*keys);
   const auto arrival = (*snapshot)->get(Table::kMeta, kArrivalKey);
   if (!arrival) return arrival.error();
   if (arrival->has_value()) arrival_ = UtcTime(Milliseconds(ByteReader(**arrival).i64()));
@@ -153,6 +158,11 @@ Status AggregatorStore::load() {
 std::map<ChainKey, ChainHead> AggregatorStore::heads() const {
   const std::lock_guard lock(mutex_);
   return heads_;
+}
+
+std::map<NodeId, KeyHistory> AggregatorStore::keys() const {
+  const std::lock_guard lock(mutex_);
+  return keys_;
 }
 
 // Whether the first row continues a stored entry before it. With none stored there, nothing speaks against it.
@@ -207,6 +217,17 @@ Status AggregatorStore::plan_rows(const Snapshot& snapshot, const IngestBatch& b
   });
 }
 
+// What the rows that are new say about the node's keys: what is stored already was judged when it came.
+std::optional<Refusal> AggregatorStore::learn_fresh_keys(const IngestBatch& batch, Plan& plan) {
+  std::vector<const KeyStatement*> statements;
+  auto row = plan.fresh.begin();
+  for (const KeyStatement& statement : batch.key_statements) {
+    while (row != plan.fresh.end() && (*row)->sequence < statement.sequence) ++row;
+    if (row != plan.fresh.end() && (*row)->sequence == statement.sequence) statements.push_back(&statement);
+  }
+  return learn_keys(batch, statements, plan.keys);
+}
+
 Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestBatch& batch, UtcTime now) {
   NM_ASSERT(!batch.rows.empty());
   const ChainKey chain{batch.node, batch.epoch};
@@ -228,12 +249,11 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
                               " does not continue the digest chain of the entry before it that is stored here"});
     }
     if (const Status planned = plan_rows(**snapshot, batch, head, plan); !planned) return planned.error();
-    if (!batch.first_key.empty()) {
-      const auto pinned = (*snapshot)->get(Table::kMeta, std::string(kPinPrefix) + batch.node.text());
-      if (!pinned) return pinned.error();
-      plan.pin = !pinned->has_value();
-    }
   }
+  const auto known = keys_.find(batch.node);
+  if (known != keys_.end()) plan.keys = known->second;
+  const std::size_t keys_before = plan.keys.size();
+  if (auto refusal = learn_fresh_keys(batch, plan)) return std::variant<StoreOutcome, Refusal>(*std::move(refusal));
   StoreOutcome outcome{.acknowledged = batch.last,
                        .resend_from = std::nullopt,
                        .stored = plan.fresh.size(),
@@ -263,30 +283,15 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
   }
   writes.push_back(Write{.table = Table::kState, .key = "h" + chain_prefix(chain), .value = encode_head(head)});
   writes.push_back(Write{.table = Table::kMeta, .key = std::string(kArrivalKey), .value = arrival_bytes});
-  if (plan.pin) {
-    writes.push_back(
-        Write{.table = Table::kMeta, .key = std::string(kPinPrefix) + batch.node.text(), .value = batch.first_key});
-  }
+  std::vector<Write> key_writes = key_rows(batch.node, plan.keys, keys_before);
+  std::move(key_writes.begin(), key_writes.end(), std::back_inserter(writes));
   if (const Status committed = kv_.commit(writes); !committed) return committed.error();
   heads_[chain] = head;
+  if (plan.keys.size() > keys_before) keys_[batch.node] = plan.keys;
   arrival_ = arrival;
   // Asked for only together with something new: a node that no longer has what is missing is not asked for ever.
   if (head.contiguous < batch.last) outcome.resend_from = head.contiguous + 1;
   return std::variant<StoreOutcome, Refusal>(outcome);
-}
-
-Result<std::map<NodeId, std::string>> pinned_keys(const KeyValue& kv) {
-  const auto snapshot = kv.snapshot();
-  if (!snapshot) return snapshot.error();
-  std::map<NodeId, std::string> keys;
-  const Status scanned = (*snapshot)->scan(Table::kMeta, kPinPrefix, [&](std::string_view key, std::string_view value) {
-    if (!key.starts_with(kPinPrefix)) return false;
-    const auto node = NodeId::parse(key.substr(kPinPrefix.size()));
-    if (node) keys.emplace(*node, value);
-    return true;
-  });
-  if (!scanned) return scanned.error();
-  return keys;
 }
 
 Status for_each_row(const KeyValue& kv, const std::optional<NodeId>& node,

@@ -4,8 +4,8 @@
 //   kEntries  <node> 00 <epoch:16> <sequence:8> <digest:32>  ->  arrival:i64 (ms since 1970, UTC) and the row as sent
 //   kState    "h" <node> 00 <epoch:16>                       ->  ChainHead
 //   kMeta     "format"                                       ->  u32
-//             "key/" <node>                                    ->  the node's public key, as its first manifest showed
-//             it "arrival"                                      ->  i64: the newest arrival time ever given
+//             "key/" <node>, "keys/" <node> 00 <index:4>  ->  the node's public keys: key_history.h
+//             "arrival"                                    ->  i64: the newest arrival time ever given
 // A row's key is its dedup mark, so row, mark and head are one commit by construction. Two rows with one sequence
 // number and different digests are a fork of that node's chain: both stay, and the fork is counted and reported.
 //
@@ -27,10 +27,11 @@
 #include "platform/result.h"
 #include "store/kv.h"
 #include "uploader/aggregator/ingest.h"
+#include "uploader/aggregator/key_history.h"
 
 namespace nodemeter {
 
-inline constexpr std::uint32_t kAggregatorFormat = 1;
+inline constexpr std::uint32_t kAggregatorFormat = 2;
 
 struct ChainKey {
   NodeId node;
@@ -72,10 +73,13 @@ class AggregatorStore {
 
   // Stores what is new of the batch, durably, before it returns. The batch's arrival time is `now`, or the newest ever
   // given where the clock has fallen behind it. A batch whose first row does not continue the stored entry before it
-  // is refused. Errors are the store's: kFull (nothing was stored), kUnavailable and kCorrupt (reopen).
+  // is refused, and one with a key that nothing vouches for. Errors are the store's: kFull (nothing was stored),
+  // kUnavailable and kCorrupt (reopen).
   Result<std::variant<StoreOutcome, Refusal>> store(const IngestBatch& batch, UtcTime now);
 
   [[nodiscard]] std::map<ChainKey, ChainHead> heads() const;
+
+  [[nodiscard]] std::map<NodeId, KeyHistory> keys() const;
 
  private:
   struct Plan;
@@ -84,10 +88,12 @@ class AggregatorStore {
   Status load();
   Result<bool> continues(const Snapshot& snapshot, const IngestBatch& batch) const;
   static Status plan_rows(const Snapshot& snapshot, const IngestBatch& batch, const ChainHead& head, Plan& plan);
+  static std::optional<Refusal> learn_fresh_keys(const IngestBatch& batch, Plan& plan);
 
   KeyValue& kv_;
   mutable std::mutex mutex_;  // Guards what follows, and makes check and commit one step.
   std::map<ChainKey, ChainHead> heads_;
+  std::map<NodeId, KeyHistory> keys_;
   UtcTime arrival_{};
 };
 
@@ -96,15 +102,12 @@ class AggregatorStore {
 Status for_each_row(const KeyValue& kv, const std::optional<NodeId>& node,
                     const std::function<bool(const StoredRow&)>& visit);
 
-// The key of each node that has ever sent a signed manifest: pinned by the first, whatever comes later.
-Result<std::map<NodeId, std::string>> pinned_keys(const KeyValue& kv);
-
 struct StoreCheck {
   std::uint64_t rows = 0;
   std::uint64_t chains = 0;
   std::uint64_t forks = 0;
   std::uint64_t manifests = 0;
-  std::uint64_t signed_manifests = 0;  // By the node's key, as its first manifest showed it.
+  std::uint64_t signed_manifests = 0;  // By a key of the node that is to be believed.
   std::vector<std::string> holes;      // Entries that no node has delivered (yet). At most kFaultsMax are spelled out.
   std::vector<std::string> faults;     // Rows that do not decode, do not fit their key or break their chain.
 };

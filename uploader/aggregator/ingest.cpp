@@ -71,12 +71,23 @@ std::optional<Refusal> check_row(const DecodedEntry& decoded, const IngestBatch&
   return std::nullopt;
 }
 
-// A manifest that makes no sense is stored like any row: it is the node's word, and verify names it.
+// A manifest that makes no sense, or whose signature does not hold, is stored like any row: it is the node's word, and
+// verify names it. It says nothing about the node's key.
 void note_key(const Entry& entry, IngestBatch& batch) {
-  const Result<Manifest> manifest = manifest_of(entry);
-  if (manifest && verify_signature(manifest->public_key, manifest->statement.text(), manifest->signature)) {
-    batch.first_key = manifest->public_key;
+  if (const std::optional<KeyChange> change = key_change_of(entry)) {
+    const std::string text = key_change_text(entry.node, entry.epoch, entry.sequence, change->key);
+    batch.key_statements.push_back({.sequence = entry.sequence,
+                                    .key = change->key,
+                                    .change = true,
+                                    .previous = change->previous,
+                                    .vouched_for = verify_signature(change->previous, text, change->signature)});
   }
+  if (entry.kind != EntryKind::kManifest) return;
+  const Result<Manifest> manifest = manifest_of(entry);
+  if (!manifest) return;
+  const std::string& key = manifest->public_key;
+  if (!key.empty() && !verify_signature(key, manifest->statement.text(), manifest->signature)) return;
+  batch.key_statements.push_back({.sequence = entry.sequence, .key = key, .change = false, .previous = {}});
 }
 
 std::optional<Refusal> check_claims(const IngestClaims& claims, const IngestBatch& batch) {
@@ -114,7 +125,7 @@ std::variant<IngestBatch, Refusal> decode_batch(const IngestClaims& claims, std:
     batch.rows.push_back(IngestRow{.sequence = decoded->entry.sequence,
                                    .digest = decoded->entry.digest,
                                    .row = body.substr(offset, decoded->row.size())});
-    if (decoded->entry.kind == EntryKind::kManifest && batch.first_key.empty()) note_key(decoded->entry, batch);
+    note_key(decoded->entry, batch);
     batch.last = decoded->entry.sequence;
     batch.reported_last = decoded->entry.reported_at;
     offset += decoded->row.size();

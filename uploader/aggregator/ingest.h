@@ -36,6 +36,15 @@ struct IngestRow {
   std::string_view row;  // Within the body.
 };
 
+// What one of the rows says about the node's signing key.
+struct KeyStatement {
+  Sequence sequence = 0;
+  std::string key;           // 32 bytes: of a manifest whose signature holds, or the new one of a change. "": unsigned.
+  bool change = false;       // A change of key, from `previous`.
+  std::string previous;      // 32 bytes.
+  bool vouched_for = false;  // Signed by `previous`.
+};
+
 struct IngestBatch {
   NodeId node;
   Epoch epoch;
@@ -43,7 +52,9 @@ struct IngestBatch {
   Sequence last = 0;
   UtcTime reported_last{};  // Reported time of the last row.
   std::vector<IngestRow> rows;
-  std::string first_key;        // Public key of the first signed manifest among the rows; "": there is none.
+  std::vector<KeyStatement> key_statements;  // In order.
+  // The key that the operator wrote down for this node, 32 bytes; "": none. Filled by whoever checked the sender.
+  std::string configured_key;
   std::string_view first_body;  // The first row without its digest: the store links it to what came before.
 };
 

@@ -69,9 +69,11 @@ HttpAnswer BatchIntake::take(HttpRequest request) {
                             .epoch = request.header("nodemeter-epoch"),
                             .sequence = request.header("nodemeter-sequence"),
                             .digest = request.header("nodemeter-digest")};
-  const auto decoded = decode_batch(claims, *plain, limits_);
+  auto decoded = decode_batch(claims, *plain, limits_);
   if (const auto* const refused = std::get_if<Refusal>(&decoded)) return refuse(request, *refused);
-  return store_batch(std::get<IngestBatch>(decoded));
+  auto& batch = std::get<IngestBatch>(decoded);
+  if (const auto nodes = this->nodes()) batch.configured_key = nodes->configured_key(batch.node.text());
+  return store_batch(batch);
 }
 
 HttpAnswer BatchIntake::store_batch(const IngestBatch& batch) {

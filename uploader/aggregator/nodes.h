@@ -1,10 +1,13 @@
 // Which nodes may write, and how each of them proves who it is: the file of [nodes] in the aggregator's configuration.
 //
 //   [ { "id": "node-1", "token_sha256": "<64 hex digits>" },
-//     { "id": "node-2", "certificate_name": "node-2.example.org" },
-//     { "id": "node-3", "token": "…", "certificate_name": "…" } ]
+//     { "id": "node-2", "certificate_name": "node-2.example.org", "key": "<64 hex digits>" },
+//     { "id": "node-3", "token": "…", "certificate_name": "…" },
+//     { "id": "site-b", "token": "…", "relay": ["node-7", "node-8"] } ]
 //
-// An entry with a token and a certificate name asks for both. Tokens are kept as their SHA-256 only. Plain value,
+// An entry with a token and a certificate name asks for both. Tokens are kept as their SHA-256 only. `key`: the node's
+// public signing key, believed whatever the node showed before. `relay`: an aggregator that passes on the rows of these
+// nodes, or of any ("*"). A node that comes through a relay only may have a key and no credentials. Plain value,
 // constant after loading: share between threads freely.
 
 #pragma once
@@ -13,6 +16,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,12 +40,19 @@ enum class Access {
 
 class NodeRegistry {
  public:
-  // kInvalidInput names the entry and the field. kNotFound, kPermissionDenied: the file.
+  // kInvalidInput: every fault of the file, one a line, each with its line, entry and field; no secret is repeated.
+  // kNotFound, kPermissionDenied: the file.
   static Result<NodeRegistry> load(const std::filesystem::path& file);
-  static Result<NodeRegistry> parse(std::string_view json);
+  static Result<NodeRegistry> parse(std::string_view json, const std::string& name = "nodes file");
 
   // Compares in constant time. Any thread.
   [[nodiscard]] Access check(std::string_view node, const Credentials& credentials) const;
+
+  // The public key that is written down for the node, 32 bytes; "": none.
+  [[nodiscard]] std::string configured_key(std::string_view node) const;
+
+  // The nodes that write themselves, in the order of the file; relays are not among them.
+  [[nodiscard]] std::vector<NodeId> nodes() const;
 
   [[nodiscard]] std::size_t size() const { return nodes_.size(); }
 
@@ -51,11 +62,29 @@ class NodeRegistry {
     NodeId id;
     std::optional<TokenHash> token;
     std::string certificate_name;  // "": none is asked for.
+    std::string key;               // "": none is written down.
+    bool relays = false;
+    bool relays_any = false;
+    std::set<std::string, std::less<>> relayed;
+    [[nodiscard]] bool has_credentials() const { return token.has_value() || !certificate_name.empty(); }
+    [[nodiscard]] bool speaks_for(std::string_view node) const;
   };
+  friend class NodesReader;
   static TokenHash hash_of(std::string_view token);
   static bool proves(const Node& node, const std::optional<TokenHash>& token, const Credentials& credentials);
 
   std::vector<Node> nodes_;
+};
+
+// Looks at a file again and again: true when it is not as it was at the last look, or cannot be read any more.
+class FileWatch {
+ public:
+  explicit FileWatch(std::filesystem::path file) : file_(std::move(file)) { (void)changed(); }
+  bool changed();
+
+ private:
+  std::filesystem::path file_;
+  std::string seen_;
 };
 
 }  // namespace nodemeter

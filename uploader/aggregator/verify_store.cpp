@@ -11,7 +11,7 @@ namespace {
 // Walks the rows in key order and keeps, per chain, the digests of the sequence number before the current one.
 class Verifier {
  public:
-  explicit Verifier(std::map<NodeId, std::string> keys) : keys_(std::move(keys)) {}
+  explicit Verifier(std::map<NodeId, KeyHistory> keys) : keys_(std::move(keys)) {}
 
   void visit(const StoredRow& row) {
     if (check_.rows++ == 0 || row.node != node_ || row.epoch != epoch_) begin_chain(row);
@@ -54,14 +54,35 @@ class Verifier {
   void begin_chain(const StoredRow& row) {
     end_chain();
     ++check_.chains;
-    const auto key = keys_.find(row.node);
-    manifests_.emplace(key == keys_.end() ? "" : key->second);
+    const auto keys = keys_.find(row.node);
+    believed_ = keys == keys_.end() ? KeyHistory() : keys->second;
+    std::vector<std::string> configured;
+    for (const KnownKey& known : believed_) {
+      if (known.how == KnownKey::How::kConfigured) configured.push_back(known.key);
+    }
+    // Any key that is to be believed may be the first one of an epoch: see note_key().
+    first_key_.reset();
+    manifests_.emplace("", std::move(configured));
     manifests_->begin(row.epoch, 1, Digest{});
     node_ = row.node;
     epoch_ = row.epoch;
     sequence_ = 0;
     before_.clear();
     here_ = {Digest{}};  // An epoch's first entry continues nothing.
+  }
+
+  // The key that was in force when the chain began has to be one of the node's; how it goes on is the chain's own
+  // story.
+  void note_key(const Entry& entry) {
+    if (first_key_) return;
+    if (const std::optional<KeyChange> change = key_change_of(entry)) first_key_ = change->previous;
+    if (entry.kind == EntryKind::kManifest) {
+      if (const Result<Manifest> manifest = manifest_of(entry)) first_key_ = manifest->public_key;
+    }
+    if (!first_key_ || believed_.empty() || knows(believed_, *first_key_)) return;
+    fault(StoredRow{.node = entry.node, .epoch = entry.epoch, .sequence = entry.sequence, .digest = {}, .row = {}},
+          first_key_->empty() ? "is a manifest without a signature, and the node has a key"
+                              : "is signed with another key than the node's");
   }
 
   void check_row(const StoredRow& row) {
@@ -76,6 +97,7 @@ class Verifier {
       fault(row, "is stored under another entry's key");
       return;
     }
+    note_key(entry);
     if (unknown_before_) {
       manifests_->skip_to(row.sequence, std::nullopt);
       manifests_->take(row.sequence, row.row);
@@ -111,14 +133,19 @@ class Verifier {
   std::vector<Digest> before_;
   std::vector<Digest> here_;
   std::optional<ChainChecker> manifests_;
-  const std::map<NodeId, std::string> keys_;  // As pinned.
+  const std::map<NodeId, KeyHistory> keys_;  // As pinned and vouched for.
+  KeyHistory believed_;                      // Of the present node.
+  std::optional<std::string> first_key_;     // Of the present chain.
 };
 
 }  // namespace
 
 Result<StoreCheck> verify_store(const KeyValue& kv) {
-  Result<std::map<NodeId, std::string>> keys = pinned_keys(kv);
+  auto snapshot = kv.snapshot();
+  if (!snapshot) return snapshot.error();
+  Result<std::map<NodeId, KeyHistory>> keys = read_key_histories(**snapshot);
   if (!keys) return keys.error();
+  snapshot->reset();
   Verifier verifier(std::move(*keys));
   const Status walked = for_each_row(kv, std::nullopt, [&](const StoredRow& row) {
     verifier.visit(row);
