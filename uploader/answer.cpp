@@ -41,8 +41,10 @@ constexpr CodeMeaning kCodes[] = {
     {999, Verdict::kRetry},  // KEEPER_EXCEPTION
     // Rights, schema, syntax: an operator has to act, and no row is to blame.
     {10, Verdict::kHeld},   // NOT_FOUND_COLUMN_IN_BLOCK
+    {15, Verdict::kHeld},   // DUPLICATE_COLUMN
     {16, Verdict::kHeld},   // NO_SUCH_COLUMN_IN_TABLE
     {20, Verdict::kHeld},   // NUMBER_OF_COLUMNS_DOESNT_MATCH
+    {43, Verdict::kHeld},   // ILLEGAL_TYPE_OF_ARGUMENT: a view that does not fit its table
     {46, Verdict::kHeld},   // UNKNOWN_FUNCTION
     {47, Verdict::kHeld},   // UNKNOWN_IDENTIFIER
     {48, Verdict::kHeld},   // NOT_IMPLEMENTED: an encoding it does not know
@@ -61,6 +63,8 @@ constexpr CodeMeaning kCodes[] = {
     {452, Verdict::kHeld},  // SETTING_CONSTRAINT_VIOLATION
     {497, Verdict::kHeld},  // ACCESS_DENIED
     {516, Verdict::kHeld},  // AUTHENTICATION_FAILED
+    {701, Verdict::kHeld},  // CLUSTER_DOESNT_EXIST
+    {774, Verdict::kHeld},  // TABLE_IS_PERMANENTLY_READ_ONLY
     // Something in the rows.
     {6, Verdict::kData},    // CANNOT_PARSE_TEXT
     {26, Verdict::kData},   // CANNOT_PARSE_QUOTED_STRING
@@ -81,9 +85,17 @@ constexpr CodeMeaning kCodes[] = {
     {354, Verdict::kData},  // ZLIB_INFLATE_FAILED
     {376, Verdict::kData},  // CANNOT_PARSE_UUID
     {469, Verdict::kData},  // VIOLATED_CONSTRAINT
+    {561, Verdict::kData},  // ZSTD_DECODER_FAILED
 };
 
 constexpr std::uint32_t kTooManyParts = 252;
+constexpr std::uint32_t kViolatedConstraint = 469;
+
+// Constraints of our own schema (uploader/clickhouse) that are about who writes: no row is to blame.
+bool is_about_the_writer(std::string_view body) {
+  return body.find("`writes_as_itself`") != std::string_view::npos ||
+         body.find("`not_simulated`") != std::string_view::npos;
+}
 
 std::string_view header(const UploadResponse& response, const std::string& name) {
   const auto found = response.headers.find(name);
@@ -95,6 +107,7 @@ std::optional<Verdict> verdict_of_code(std::uint64_t code, std::string_view body
   if (code == kTooManyParts) {
     return body.find("partitions") != std::string_view::npos ? Verdict::kData : Verdict::kRetry;
   }
+  if (code == kViolatedConstraint && is_about_the_writer(body)) return Verdict::kHeld;
   const auto* const found =
       std::find_if(std::begin(kCodes), std::end(kCodes), [&](const CodeMeaning& m) { return m.code == code; });
   return found == std::end(kCodes) ? std::nullopt : std::optional<Verdict>(found->verdict);

@@ -14,13 +14,16 @@ import sys
 import time
 from pathlib import Path
 
+import agent_cases
+import answer_cases
 import delivery_cases
 import reading_cases
-from engine import EngineError, EngineMissing, Server, library
+from engine import ROOT, EngineError, EngineMissing, Server, library
 from fleet import CheckError, Cluster, checks_made, fresh, set_up, users
 from testsite import SiteError
 
 NODES = ("n1", "n3")  # Their names put them on different shards.
+KILLED = "n2"
 
 
 def main():
@@ -31,8 +34,9 @@ def main():
         print(f"SKIPPED: ClickHouse is not tested here: {error}", flush=True)
         return 77
     fresh(folder)
-    cluster = Cluster(folder, NODES)
-    one_server = Server(folder / "one", users(NODES))
+    cluster = Cluster(folder, (*NODES, KILLED))
+    one_server = Server(folder / "one", users(NODES), answer_cases.away_cluster(), more_users=answer_cases.USERS)
+    probe = answer_cases.Probe(binaries, folder, one_server)
     nodes = []
 
     def case(name, function, *arguments):
@@ -50,12 +54,20 @@ def main():
         case("nodes write as themselves only", reading_cases.nodes_write_as_themselves, cluster, nodes)
         case("tenants see their own rows only", reading_cases.tenants_see_their_own, cluster, nodes)
         case("missing rows are found", reading_cases.missing_rows_are_found, cluster, nodes)
+        case("codes that can be provoked", answer_cases.provoked_codes, probe)
+        case("codes from recorded answers", answer_cases.recorded_codes, probe)
+        case("no code is left out", answer_cases.every_code_is_tried, ROOT)
+        case("held until mended", agent_cases.held_until_mended, one_server, folder, binaries, "n1")
+        case("another node's user is held", agent_cases.another_nodes_user, one_server, folder, binaries, "n1", "n3")
+        case("refused rows are parked", agent_cases.refused_rows_are_parked, one_server, folder, binaries, "n3")
+        case("kills in the middle", agent_cases.kills_in_the_middle, cluster, folder, binaries, KILLED)
     except (CheckError, EngineError, SiteError) as error:
         print(f"FAILED: {error}\nstate for inspection: {folder}", file=sys.stderr)
         return 1
     finally:
         for node in nodes:
             node.stop()
+        probe.stop()
         cluster.stop()
         one_server.stop()
     print(f"{checks_made()} checks, all as expected", flush=True)

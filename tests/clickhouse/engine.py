@@ -31,6 +31,7 @@ LIBRARY = "libchdb.so"
 
 STARTS_WITHIN_S = 120
 ANSWERS_WITHIN_S = 300
+MEMORY_MAX = 2_000_000_000
 
 
 class EngineError(Exception):
@@ -116,7 +117,7 @@ class Answer:
 class Server:
     """One server. Its folder keeps data and log; it may be killed and started again on the same ports."""
 
-    def __init__(self, folder, users, cluster="", ports=None, memory_max=2_000_000_000):
+    def __init__(self, folder, users, cluster="", ports=None, more_users=None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.http_port, self.tcp_port = ports or free_ports(2)
@@ -125,10 +126,12 @@ class Server:
         (self.folder / "users.d").mkdir(exist_ok=True)
         (self.folder / "users.xml").write_text(BASE_USERS)
         (self.folder / "users.d" / "nodemeter.xml").write_text(users)
+        if more_users:
+            (self.folder / "users.d" / "more.xml").write_text(more_users)
         (self.folder / "config.xml").write_text(f"""<clickhouse>
   <users_config>users.xml</users_config>
   <listen_host>127.0.0.1</listen_host>
-  <max_server_memory_usage>{memory_max}</max_server_memory_usage>
+  <max_server_memory_usage>{MEMORY_MAX}</max_server_memory_usage>
   {cluster}
 </clickhouse>
 """)

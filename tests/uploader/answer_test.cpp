@@ -116,10 +116,15 @@ TEST_CASE("ClickHouse's exception code decides before the status", "[answer]") {
     }
   };
   add({159, 160, 202, 203, 209, 210, 225, 236, 241, 242, 243, 279, 285, 286, 319, 394, 395, 999}, Verdict::kRetry);
-  add({10, 16, 20, 46, 47, 48, 60, 62, 73, 81, 115, 164, 192, 193, 194, 195, 291, 381, 452, 497, 516}, Verdict::kHeld);
-  add({6, 26, 27, 32, 33, 36, 38, 41, 44, 53, 69, 72, 117, 131, 190, 349, 354, 376, 469}, Verdict::kData);
+  add({10, 15, 16, 20, 43, 46, 47, 48, 60, 62, 73, 81, 115, 164, 192, 193, 194, 195, 291, 381, 452, 497, 516, 701, 774},
+      Verdict::kHeld);
+  add({6, 26, 27, 32, 33, 36, 38, 41, 44, 53, 69, 72, 117, 131, 190, 349, 354, 376, 469, 561}, Verdict::kData);
   check(cases);
   check({
+      {"469, another node's user", 500, code(469),
+       "Code: 469. DB::Exception: Constraint `writes_as_itself` for table …", Verdict::kHeld},
+      {"469, a trial's rows", 500, code(469), "Code: 469. DB::Exception: Constraint `not_simulated` for table …",
+       Verdict::kHeld},
       {"252, merges are behind", 500, code(252), "Code: 252. DB::Exception: Too many parts (300).", Verdict::kRetry},
       {"252, one block spans too many months", 500, code(252),
        "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100).", Verdict::kData},
