@@ -125,7 +125,7 @@ void Meter::forget_departed() {
 
 std::vector<std::pair<std::string, std::optional<std::string>>> Meter::take_changed_rows() {
   std::vector<std::pair<std::string, std::optional<std::string>>> rows;
-  MovedRow moved;
+  MovedRow moved(moved_row_.size() + moved_row_.size() / 8);
   for (auto& [id, vm] : vms_) {
     if (vm.row && moved.add(vm, *vm.row)) continue;
     vm.row = nullptr;

@@ -98,6 +98,11 @@ void each_number(Vm& vm, const VmState& row, std::uint64_t usual_move, Number&& 
   }
 }
 
+// At least as many as each_number() has.
+std::size_t numbers_most(const VmState& vm) {
+  return 2 + vm.tracks.size() * 2 * kCountersMax + vm.hours.size() * (1 + kMeterCount);
+}
+
 class NumberReader {
  public:
   explicit NumberReader(ByteReader& in) : in_(in) {}
@@ -147,35 +152,27 @@ std::string vm_row_key(const VmId& vm) { return std::string(kVmRowPrefix) + vm.t
 
 std::string gone_row_key(const VmId& vm) { return "gone/" + vm.text(); }
 
-MovedRow::MovedRow() : bytes_(kMovedHead, '\0'), used_(kMovedHead) { bytes_[0] = static_cast<char>(kMovedLayout); }
-
-void MovedRow::put(const std::vector<std::uint64_t>& numbers) {
-  const std::size_t most = used_ + numbers.size() * (kNumberBytesMax + 1);
-  if (bytes_.size() < most) bytes_.resize(2 * most);
-  char* mask = bytes_.data() + mask_at_;
-  char* at = bytes_.data() + used_;
-  for (std::uint64_t number : numbers) {
-    const unsigned place = numbers_++ % 8;
-    if (place == 0) *(mask = at++) = '\0';
-    if (number == 0) continue;
-    *mask = static_cast<char>(static_cast<unsigned char>(*mask) | 1u << place);
-    for (; number >= 0x80; number >>= 7) *at++ = static_cast<char>(number | 0x80);
-    *at++ = static_cast<char>(number);
-  }
-  mask_at_ = static_cast<std::size_t>(mask - bytes_.data());
-  used_ = static_cast<std::size_t>(at - bytes_.data());
+MovedRow::MovedRow(std::size_t bytes_usual) : bytes_(std::max(bytes_usual, kMovedHead), '\0'), used_(kMovedHead) {
+  bytes_[0] = static_cast<char>(kMovedLayout);
 }
 
 bool MovedRow::add(const VmState& now, const VmState& row) {
   if (!same_shape(now, row)) return false;
-  one_vm_.clear();
-  each_number(now, row, usual_move_, [this](const auto& value, const auto& before, std::uint64_t expected) {
-    one_vm_.push_back(zigzag(bits(value) - bits(before) - expected));
+  const std::size_t most = used_ + 4 + numbers_most(row) * (kNumberBytesMax + 1);
+  if (bytes_.size() < most) bytes_.resize(2 * most);
+  char* mask = bytes_.data() + mask_at_;
+  char* at = std::ranges::copy(id_start(now.vm), bytes_.data() + used_).out;
+  each_number(now, row, usual_move_, [&](const auto& value, const auto& before, std::uint64_t expected) {
+    const unsigned place = numbers_++ % 8;
+    if (place == 0) *(mask = at++) = '\0';
+    std::uint64_t number = zigzag(bits(value) - bits(before) - expected);
+    if (number == 0) return;
+    *mask = static_cast<char>(static_cast<unsigned char>(*mask) | 1u << place);
+    for (; number >= 0x80; number >>= 7) *at++ = static_cast<char>(number | 0x80);
+    *at++ = static_cast<char>(number);
   });
-  bytes_.resize(std::max(bytes_.size(), used_ + 4));
-  bytes_.replace(used_, 4, id_start(now.vm));
-  used_ += 4;
-  put(one_vm_);
+  mask_at_ = static_cast<std::size_t>(mask - bytes_.data());
+  used_ = static_cast<std::size_t>(at - bytes_.data());
   usual_move_ = bits(now.seen) - bits(row.seen);
   ++vms_;
   return true;

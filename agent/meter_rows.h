@@ -37,19 +37,17 @@ std::string gone_row_key(const VmId& vm);
 // highest bit set in all but the last.
 class MovedRow {
  public:
-  MovedRow();
+  // `bytes_usual`: how long the row was the last time.
+  explicit MovedRow(std::size_t bytes_usual = 0);
   // False, and nothing is added: between `row`, what the VM's row says, and `now` more has changed than numbers.
   bool add(const VmState& now, const VmState& row);
   [[nodiscard]] std::string take();
 
  private:
-  void put(const std::vector<std::uint64_t>& numbers);
-
   std::string bytes_;  // Longer than what is in use, so that numbers need no look at its size.
   std::size_t used_ = 0;
   std::size_t mask_at_ = 0;
   unsigned numbers_ = 0;
-  std::vector<std::uint64_t> one_vm_;  // Its numbers. Kept for its memory.
   std::uint32_t vms_ = 0;
   std::uint64_t usual_move_ = 0;
 };

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "platform/bytes.h"
+#include "platform/checksum.h"
 #include "store/entry_codec.h"
 
 namespace nodemeter::journal_format {
@@ -296,11 +297,10 @@ class RowSum {
     ByteWriter head;
     head.u32(static_cast<std::uint32_t>(table));
     head.text(key);
-    const Digest digest = digest_of({head.take(), value});
-    ByteReader in(digest.view());
-    for (std::uint64_t& word : words_) word += times * in.u64();
+    const std::array<std::uint64_t, 2> row = checksum_of(head.take(), value);
+    for (std::size_t i = 0; i < words_.size(); ++i) words_[i] += times * row[i];
   }
-  std::array<std::uint64_t, 4> words_{};
+  std::array<std::uint64_t, 2> words_{};
 };
 
 Result<std::string> sum_of(const Snapshot& snapshot) {

@@ -57,8 +57,8 @@ std::uint64_t bytes_of(const std::vector<Write>& writes) {
 
 // Samples of one sort.
 struct Cost {
-  Series meter;       // Sample to usage.
-  Series commit;      // State and entries to rows, digests, durable.
+  Series meter;       // Sample to usage and to rows of state.
+  Series commit;      // Rows and entries, digests, durable.
   Series row_bytes;   // What the sample changed.
   Series disk_bytes;  // What was written for it.
   Series floor;       // Two syncs, 4 KiB each.
@@ -147,10 +147,10 @@ class Bench {
     const std::int64_t closed_until = meter_.node().closed_until;
     JournalCommit commit;
     commit.entries = meter_.step(*node_.read_all());
-    cost.meter.add(meter_watch.microseconds());
-    const StopWatch commit_watch;
     for (auto& [key, row] : meter_.take_changed_rows()) commit.state.push_back({key, std::move(row)});
     if (meter_.node().closed_until > closed_until) commit.closed_until = meter_.node().closed_until;
+    cost.meter.add(meter_watch.microseconds());
+    const StopWatch commit_watch;
     require(journal_->commit(commit, clock_.now().utc).ok(), "commit");
     cost.commit.add(commit_watch.microseconds() - store_.copy_us);
     cost.disk_bytes.add(static_cast<double>(written_bytes() - before));
