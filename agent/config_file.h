@@ -2,7 +2,7 @@
 //
 // Every fault names file, line, key, the value found and what is allowed; an unknown key is a fault with the nearest
 // known one, because a misspelt limit that is silently ignored is a bill. Files that the configuration names (keys,
-// certificates, owners) are not opened here. The only user of toml++ in this layer. Pure but for load; any thread.
+// certificates, owners) are not opened here. (platform/config_text.h reads the text.) Pure but for load; any thread.
 
 #pragma once
 
@@ -13,20 +13,10 @@
 #include <vector>
 
 #include "agent/options.h"
+#include "platform/config_text.h"
 #include "platform/result.h"
 
 namespace nodemeter {
-
-inline constexpr std::size_t kConfigBytesMax = 256 * 1024;
-
-struct ConfigFault {
-  std::uint32_t line = 0;  // From 1; 0: the file as a whole.
-  std::string key;         // "upload.rate_limit"; "" if the fault is not about one key.
-  std::string message;     // What is wrong, and what is allowed. No control characters.
-};
-
-// "nodemeter.toml:12: upload.rate_limit: …".
-std::string fault_text(const std::string& file, const ConfigFault& fault);
 
 struct ConfigCheck {
   Options options;                  // Use it only if there are no faults.

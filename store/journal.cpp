@@ -375,8 +375,7 @@ Result<FrozenBatch> Journal::cut(Sequence first, Sequence last) const {
       });
   if (!visited) return visited.error();
   if (fault) return *fault;
-  batch.token = state_.node.text() + ":" + state_.epoch.text() + ":" + std::to_string(first) + "-" +
-                std::to_string(last) + ":" + digest_of({body}).hex().substr(0, 16);
+  batch.token = batch_token(state_.node, state_.epoch, first, last, body);
   return batch;
 }
 

@@ -20,6 +20,7 @@
 #include "platform/result.h"
 #include "store/entry.h"
 #include "store/kv.h"
+#include "store/outbox.h"
 
 namespace nodemeter {
 
@@ -50,35 +51,19 @@ struct JournalCommit {
   std::optional<std::int64_t> closed_until;
 };
 
-// A run of entries whose boundaries are committed: every resend, after any crash, is the same bytes under the same
-// token.
-struct FrozenBatch {
-  Epoch epoch;
-  Sequence first = 0;
-  Sequence last = 0;
-  std::string token;           // <node>:<epoch>:<first>-<last>:<16 hex digits of the body's BLAKE2b>
-  std::uint32_t attempts = 0;  // Begun so far; kept in memory only between commits.
-  Digest head;                 // Chain digest after `last`.
-};
-
 struct ParkedEntry {
   Epoch epoch;
   Sequence sequence = 0;
   std::string reason;
 };
 
-struct JournalState {
-  NodeId node;
+struct JournalState : DeliveryState {
   std::string location;
-  Epoch epoch;
   std::uint32_t epoch_ordinal = 0;
   bool simulated = false;
-  Sequence last_sequence = 0;  // Of this epoch; 0: empty.
   Digest head;                 // Chain digest after it; zero before the first.
   UtcTime last_reported_at{};  // Reported times never fall.
-  Sequence acknowledged = 0;   // Everything up to here is at the aggregator (or parked).
   Sequence oldest_kept = 1;    // First entry that is still stored.
-  std::optional<FrozenBatch> frozen;
   std::uint64_t parked = 0;
   Sequence resend_from = 0;  // The receiver wants everything from here again, once `frozen` is through; 0: nothing.
   Epoch previous_epoch;      // Zero in the first epoch of a store.
@@ -88,7 +73,7 @@ struct JournalState {
   std::int64_t closed_until = 0;  // Hours since 1970, as the last manifest says; 0: there is none.
 };
 
-class Journal {
+class Journal final : public Outbox {
  public:
   // Opens or creates the journal in `kv`, which must outlive it. `random` gives the epoch of a new store. A store that
   // is marked as a backup gets a new epoch: its first entry should name state().previous_epoch and where that ended. A
@@ -106,34 +91,19 @@ class Journal {
   // Puts `next` in the place of the signing key, by an entry that the present key signs. The caller keeps the key file.
   Status rotate_key(const SigningKey& next, UtcTime now);
 
-  [[nodiscard]] const JournalState& state() const { return state_; }
+  [[nodiscard]] const JournalState& state() const override { return state_; }
 
   // State rows whose key starts with `prefix`, in key order.
   [[nodiscard]] Result<std::vector<std::pair<std::string, std::string>>> state_rows(std::string_view prefix) const;
 
-  // The next batch to send: the frozen one, or a new one cut after `acknowledged` and frozen by a commit. Nothing: no
-  // backlog. Limits are in uncompressed bytes; a single entry always fits.
-  struct BatchLimits {
-    std::uint32_t rows_max = 10'000;
-    std::uint64_t bytes_max = 4u << 20;
-  };
-  Result<std::optional<FrozenBatch>> freeze_next(const BatchLimits& limits);
-
-  // Replaces the frozen batch by its part [first, last] (halving, to find an offending row). Same start, earlier end.
-  Status refreeze(Sequence last);
-
-  // The bytes of a frozen batch: the stored rows back to back.
-  [[nodiscard]] Result<std::string> batch_body(const FrozenBatch& batch) const;
-
-  // Everything up to and with the frozen batch is at the receiver. Commits the mark and drops the frozen batch.
-  Status acknowledge_frozen();
-
-  // Puts the frozen batch's single entry aside with the reason and moves on. Requires first == last.
-  Status park_frozen(const std::string& reason);
-
-  // Re-opens an acknowledged range: the receiver asked for everything from `from` again. Clamped to what is kept. A
-  // frozen batch is delivered first, as it is: it may be on its way. Parked entries stay parked.
-  Status resend_from(Sequence from);
+  // Delivery: store/outbox.h.
+  using BatchLimits = nodemeter::BatchLimits;
+  Result<std::optional<FrozenBatch>> freeze_next(const BatchLimits& limits) override;
+  Status refreeze(Sequence last) override;
+  [[nodiscard]] Result<std::string> batch_body(const FrozenBatch& batch) const override;
+  Status acknowledge_frozen() override;
+  Status park_frozen(const std::string& reason) override;
+  Status resend_from(Sequence from) override;
 
   // The last entry that had been acknowledged (or parked) on a day that ended before `t`, by the reported times of that
   // time; 0: none is known.

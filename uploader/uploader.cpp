@@ -34,11 +34,6 @@ UploadRequest request_for(const NodeId& node, const FrozenBatch& batch, std::uin
   return request;
 }
 
-std::string batch_token(const NodeId& node, const FrozenBatch& batch, std::string_view body) {
-  return node.text() + ":" + batch.epoch.text() + ":" + std::to_string(batch.first) + "-" + std::to_string(batch.last) +
-         ":" + digest_of({body}).hex().substr(0, 16);
-}
-
 // Whether the attempt has certainly stored nothing.
 bool outcome_is_known(const UploadResponse& response, const Answer& answer) {
   if (response.sent_nothing || response.configuration_error) return true;
@@ -66,13 +61,13 @@ Milliseconds wished_wait(Milliseconds wish, Milliseconds cap, Random& random) {
   return wish + Milliseconds(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(spread.count()) + 1)));
 }
 
-Uploader::Uploader(Journal& journal, Transport& transport, Random& random, Log& log, const UploaderOptions& options)
-    : journal_(journal), transport_(transport), random_(random), log_(log), options_(options) {
+Uploader::Uploader(Outbox& outbox, Transport& transport, Random& random, Log& log, const UploaderOptions& options)
+    : outbox_(outbox), transport_(transport), random_(random), log_(log), options_(options) {
   resend_wait_ = options_.resend_interval_min;
   options_.limits.rows_max = std::min(options_.limits.rows_max, kBatchRowsMax);
   options_.limits.bytes_max = std::min(options_.limits.bytes_max, kBatchBytesMax);
   // An attempt of an earlier process may have arrived: nobody is left who knows.
-  outcome_unknown_ = journal_.state().frozen.has_value();
+  outcome_unknown_ = outbox_.state().frozen.has_value();
   // An answer to an uploader that is gone is nobody's: the batch goes again.
   transport_.cancel();
 }
@@ -100,7 +95,7 @@ Result<MonotonicTime> Uploader::step(MonotonicTime now, UtcTime, bool flush) {
 
 // When the backlog has to leave; nothing if there is none.
 std::optional<MonotonicTime> Uploader::backlog_due(MonotonicTime now, bool flush) {
-  const JournalState& state = journal_.state();
+  const DeliveryState& state = outbox_.state();
   // What an earlier process left behind has waited long enough; but a whole site may have got its power back just now.
   if (!start_due_) {
     due_through_ = state.last_sequence;
@@ -139,7 +134,7 @@ Sequence Uploader::search_end(const FrozenBatch& batch) const {
 }
 
 Result<std::optional<Uploader::InFlight>> Uploader::next_to_send() {
-  Result<std::optional<FrozenBatch>> frozen = journal_.freeze_next(options_.limits);
+  Result<std::optional<FrozenBatch>> frozen = outbox_.freeze_next(options_.limits);
   if (!frozen) return frozen.error();
   if (!frozen->has_value()) return std::optional<InFlight>();
   backlog_due_.reset();
@@ -150,9 +145,9 @@ Result<std::optional<Uploader::InFlight>> Uploader::next_to_send() {
     refusals_ = 0;
   }
   if (const Sequence end = search_end(batch); end < batch.last) {
-    if (const Status cut = journal_.refreeze(end); !cut) return cut.error();
-    NM_ASSERT(journal_.state().frozen.has_value());
-    batch = *journal_.state().frozen;
+    if (const Status cut = outbox_.refreeze(end); !cut) return cut.error();
+    NM_ASSERT(outbox_.state().frozen.has_value());
+    batch = *outbox_.state().frozen;
   }
   if (!search_) due_through_ = std::max(due_through_, batch.last);
   if (search_ && batch.first == batch.last && refusals_ >= 2 && !search_->other_accepted) return probe_of(batch);
@@ -165,7 +160,7 @@ Result<std::optional<Uploader::InFlight>> Uploader::next_to_send() {
 Result<std::optional<Uploader::InFlight>> Uploader::probe_of(const FrozenBatch& accused) {
   const std::uint32_t turn = search_->probes++;
   // At first a row of the same batch; if none of them goes through, they may all offend, and any later row will do.
-  const Sequence newest = journal_.state().last_sequence;
+  const Sequence newest = outbox_.state().last_sequence;
   const Sequence reach = turn < kProbesMax ? std::max(search_->batch_last, accused.last + 1) : newest;
   const Sequence last = std::min(reach, newest);
   const bool can_probe = options_.receiver_removes_repeats && last > accused.last && turn % 2 == 0;
@@ -175,23 +170,23 @@ Result<std::optional<Uploader::InFlight>> Uploader::probe_of(const FrozenBatch& 
   FrozenBatch probe;
   probe.epoch = accused.epoch;
   probe.first = probe.last = std::min(accused.last + distance, last);
-  const Result<std::string> body = journal_.batch_body(probe);
+  const Result<std::string> body = outbox_.batch_body(probe);
   if (!body) return body.error();
   const Result<DecodedEntry> row = decode_entry(*body);
   if (!row) return row.error();
   probe.head = row->entry.digest;
-  probe.token = batch_token(journal_.state().node, probe, *body);
+  probe.token = batch_token(outbox_.state().node, probe.epoch, probe.first, probe.last, *body);
   return std::optional<InFlight>(InFlight{.batch = std::move(probe), .aim = Aim::kProbe});
 }
 
 Status Uploader::send(const InFlight& next) {
-  Result<std::string> body = journal_.batch_body(next.batch);
+  Result<std::string> body = outbox_.batch_body(next.batch);
   if (!body) return body.error();
   state_.attempt = next.batch.token == last_token_ ? state_.attempt + 1 : 1;
   last_token_ = next.batch.token;
   state_.phase = "sending";
   in_flight_ = next;
-  transport_.begin(request_for(journal_.state().node, next.batch, state_.attempt, std::move(*body)));
+  transport_.begin(request_for(outbox_.state().node, next.batch, state_.attempt, std::move(*body)));
   return Done{};
 }
 
@@ -216,7 +211,7 @@ Status Uploader::take_accepted(const InFlight& sent, const Answer& answer, Monot
     if (search_) search_->other_accepted = true;
     return Done{};
   }
-  if (Status marked = journal_.acknowledge_frozen(); !marked) return marked;
+  if (Status marked = outbox_.acknowledge_frozen(); !marked) return marked;
   if (!state_.reason.empty()) log_.info("upload works again", {{"acknowledged", std::to_string(sent.batch.last)}});
   ++state_.acknowledged_batches;
   state_.reason.clear();
@@ -234,15 +229,15 @@ Status Uploader::take_accepted(const InFlight& sent, const Answer& answer, Monot
 }
 
 Status Uploader::obey_resend(Sequence from, MonotonicTime now) {
-  if (from > journal_.state().acknowledged) return Done{};
+  if (from > outbox_.state().acknowledged) return Done{};
   if (last_resend_ && now - *last_resend_ < resend_wait_) return Done{};
   const bool same_wish = last_resend_ && from == last_resend_wish_;
   resend_wait_ = same_wish ? std::min(kResendWaitMax, resend_wait_ * 2) : options_.resend_interval_min;
   last_resend_ = now;
   last_resend_wish_ = from;
   log_.warning("the receiver misses entries and gets them again", {{"from", std::to_string(from)}});
-  if (Status reopened = journal_.resend_from(from); !reopened) return reopened;
-  due_through_ = journal_.state().last_sequence;
+  if (Status reopened = outbox_.resend_from(from); !reopened) return reopened;
+  due_through_ = outbox_.state().last_sequence;
   return Done{};
 }
 
@@ -285,10 +280,10 @@ Status Uploader::take_refused(const InFlight& sent, const Answer& answer, Monoto
     refusals_ = 0;
     outcome_unknown_ = false;
     soon();
-    return journal_.refreeze(batch.first + (batch.last - batch.first) / 2);
+    return outbox_.refreeze(batch.first + (batch.last - batch.first) / 2);
   }
   if (search_->other_accepted) return park(batch);
-  if (search_->probes >= 2 * kProbesMax || batch.last >= journal_.state().last_sequence) {
+  if (search_->probes >= 2 * kProbesMax || batch.last >= outbox_.state().last_sequence) {
     Answer held = answer;
     held.verdict = Verdict::kHeld;
     back_off(held, now);
@@ -300,7 +295,7 @@ Status Uploader::take_refused(const InFlight& sent, const Answer& answer, Monoto
 
 Status Uploader::park(const FrozenBatch& batch) {
   const std::string reason = search_->reason;
-  if (Status parked = journal_.park_frozen(reason); !parked) return parked;
+  if (Status parked = outbox_.park_frozen(reason); !parked) return parked;
   log_.error("the receiver refuses one entry: it is parked, the rest goes on",
              {{"sequence", std::to_string(batch.first)}, {"reason", reason}});
   ++state_.parked_entries;

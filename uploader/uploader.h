@@ -14,6 +14,7 @@
 #include "platform/log.h"
 #include "platform/random.h"
 #include "store/journal.h"
+#include "store/outbox.h"
 #include "uploader/answer.h"
 #include "uploader/transport.h"
 
@@ -34,7 +35,7 @@ struct UploaderOptions {
   // The receiver removes repeats by (node, epoch, sequence, digest), as nodemeter's own and the ClickHouse schema do.
   // false: a batch whose outcome is unknown is never cut differently, so a row that offends in it stays at the front.
   bool receiver_removes_repeats = true;
-  Journal::BatchLimits limits;  // At most kBatchRowsMax and kBatchBytesMax count.
+  BatchLimits limits;  // At most kBatchRowsMax and kBatchBytesMax count.
 };
 
 struct UploaderState {
@@ -49,11 +50,11 @@ struct UploaderState {
 class Uploader {
  public:
   // All references must outlive the uploader.
-  Uploader(Journal& journal, Transport& transport, Random& random, Log& log, const UploaderOptions& options);
+  Uploader(Outbox& outbox, Transport& transport, Random& random, Log& log, const UploaderOptions& options);
 
   // Takes an answer, decides, sends what is due. Returns when to step again at the latest (an answer may come sooner).
   // `wall` is for Retry-After dates only. `flush`: send now what there is, do not wait for the interval.
-  // Errors are the journal's: kUnavailable means that the store must be reopened.
+  // Errors are the outbox's: kUnavailable means that the store must be reopened.
   Result<MonotonicTime> step(MonotonicTime now, UtcTime wall, bool flush);
 
   [[nodiscard]] const UploaderState& state() const { return state_; }
@@ -89,7 +90,7 @@ class Uploader {
   Status send(const InFlight& next);
   void note_failure(const Answer& answer);
 
-  Journal& journal_;
+  Outbox& outbox_;
   Transport& transport_;
   Random& random_;
   Log& log_;

@@ -28,8 +28,13 @@ key_file = "/k"
 client_ca_file = "/ca"
 [state]
 path = "/s"
+size_max = "1GiB"
 [nodes]
 file = "/n"
+[forward]
+url = "https://upstream.example.org/"
+interval = "5s"
+bearer_file = "/b"
 [trial]
 allow_simulated = true
 )",
@@ -41,6 +46,10 @@ allow_simulated = true
   CHECK(config.client_ca_file == "/ca");
   CHECK(config.state == "/s");
   CHECK(config.nodes_file == "/n");
+  CHECK(config.size_max == 1ull << 30);
+  CHECK(config.forward.urls == std::vector<std::string>{"https://upstream.example.org/"});
+  CHECK(config.forward.bearer_file == "/b");
+  CHECK(config.forward_interval == Milliseconds(5'000));
   CHECK(config.allow_simulated);
   CHECK(serving_fault(config).empty());
   CHECK(faults_of("").empty());
@@ -54,13 +63,16 @@ TEST_CASE("every fault is named with its line, all at once", "[config]") {
     return std::any_of(faults.begin(), faults.end(),
                        [&](const std::string& fault) { return fault.find(text) != std::string::npos; });
   };
-  CHECK(has("a.toml:2: unknown key listen.adress; did you mean address?"));
-  CHECK(has("a.toml:4: state.path"));
-  CHECK(has("a.toml:5: unknown section [trail]; did you mean trial?"));
+  CHECK(has("a.toml:2: listen.adress: unknown key; did you mean \"address\"?"));
+  CHECK(has("a.toml:4: state.path: is 7"));
+  CHECK(has("a.toml:5: trail: unknown section; did you mean [trial]?"));
   CHECK(has("a.toml:7: trial.allow_simulated"));
   CHECK(faults_of("[listen\n").size() == 1);
   CHECK(faults_of("[listen]\naddress = \"nowhere\"\n").size() == 1);
   CHECK(faults_of("listen = 5\n").size() == 1);
+  CHECK(faults_of("[forward]\nurl = \"http://elsewhere/\"\n") ==
+        std::vector<std::string>{"a.toml:2: forward.url: holds \"http://elsewhere/\"; plain http sends usage "
+                                 "unprotected: use https, or set forward.plaintext = true"});
 }
 
 TEST_CASE("addresses are host and port", "[config]") {

@@ -1,117 +1,53 @@
 #include "uploader/aggregator/config.h"
 
-#define TOML_EXCEPTIONS 0
-// Its own assertions would end the process on some malformed keys that its parser goes on to refuse as it should.
-#define TOML_ASSERT(expression) static_cast<void>(0)
-#include <toml++/toml.h>
+#include <algorithm>
 
-#include <initializer_list>
-#include <utility>
-
+#include "platform/config_text.h"
 #include "platform/files.h"
 #include "platform/text.h"
+#include "uploader/upload_section.h"
 
 namespace nodemeter {
 namespace {
 
-constexpr std::size_t kConfigBytesMax = 1u << 20;
+const ConfigWords kSectionNames = {"listen", "state", "nodes", "forward", "trial"};
 
-class ConfigReader {
- public:
-  ConfigReader(std::string name, ConfigFaults& faults) : name_(std::move(name)), faults_(faults) {}
+const ConfigWords kListenKeys = {"address", "cert_file", "key_file", "client_ca_file"};
+const ConfigWords kStateKeys = {"path", "size_max"};
+const ConfigWords kNodesKeys = {"file"};
+const ConfigWords kTrialKeys = {"allow_simulated"};
 
-  void fault(const toml::source_region& where, const std::string& what) {
-    faults_.messages.push_back(name_ + ":" + std::to_string(where.begin.line) + ": " + what);
-  }
-
-  // Complains about every key of `table` that is not in `known`.
-  void check_keys(const toml::table& table, const std::string& section,
-                  const std::initializer_list<std::string_view>& known) {
-    for (const auto& [key, node] : table) {
-      const std::string_view word = key.str();
-      if (std::find(known.begin(), known.end(), word) != known.end()) continue;
-      const std::optional<std::string> near = nearest_word(word, known);
-      fault(key.source(), "unknown " + std::string(section.empty() ? "section [" : "key ") + section +
-                              (section.empty() ? "" : ".") + display_text(word, 64) + (section.empty() ? "]" : "") +
-                              (near ? "; did you mean " + *near + "?" : ""));
-    }
-  }
-
-  void read(const toml::table& section, std::string_view name, std::string_view key, std::string& value) {
-    const toml::node* const node = section.get(key);
-    if (node == nullptr) return;
-    const auto* const text = node->as_string();
-    if (text == nullptr || !is_plain_text(text->get())) {
-      fault(node->source(), std::string(name) + "." + std::string(key) + " has to be text in quotes");
-      return;
-    }
-    value = text->get();
-  }
-
-  void read(const toml::table& section, std::string_view name, std::string_view key, bool& value) {
-    const toml::node* const node = section.get(key);
-    if (node == nullptr) return;
-    const auto* const boolean = node->as_boolean();
-    if (boolean == nullptr) {
-      fault(node->source(), std::string(name) + "." + std::string(key) + " has to be true or false");
-      return;
-    }
-    value = boolean->get();
-  }
-
-  // The section `name` of `root`, or an empty one.
-  const toml::table& section(const toml::table& root, std::string_view name) {
-    const toml::node* const node = root.get(name);
-    if (node == nullptr) return empty_;
-    if (const toml::table* const table = node->as_table()) return *table;
-    fault(node->source(), std::string(name) + " has to be a section: [" + std::string(name) + "]");
-    return empty_;
-  }
-
- private:
-  std::string name_;
-  ConfigFaults& faults_;
-  toml::table empty_;
-};
+const ConfigSectionKeys kSections[] = {{"listen", kListenKeys},
+                                       {"state", kStateKeys},
+                                       {"nodes", kNodesKeys},
+                                       {"forward", kUploadKeys},
+                                       {"trial", kTrialKeys}};
 
 }  // namespace
 
 AggregatorConfig parse_aggregator_config(std::string_view text, const std::string& name, ConfigFaults& faults) {
   AggregatorConfig config;
-  ConfigReader reader(name, faults);
-  const toml::parse_result parsed = toml::parse(text, name);
-  if (!parsed) {
-    reader.fault(parsed.error().source(), std::string(parsed.error().description()));
-    return config;
-  }
-  const toml::table& root = parsed.table();
-  reader.check_keys(root, "", {"listen", "state", "nodes", "trial"});
+  ConfigText file(text);
+  file.find_unknown(kSections, kSectionNames);
 
-  const toml::table& listen = reader.section(root, "listen");
-  reader.check_keys(listen, "listen", {"address", "cert_file", "key_file", "client_ca_file"});
-  reader.read(listen, "listen", "address", config.address);
-  reader.read(listen, "listen", "cert_file", config.cert_file);
-  reader.read(listen, "listen", "key_file", config.key_file);
-  reader.read(listen, "listen", "client_ca_file", config.client_ca_file);
-  if (!parse_listen_address(config.address)) {
-    const toml::node* const node = listen.get("address");
-    reader.fault(node != nullptr ? node->source() : root.source(),
-                 "listen.address has to be host:port, for example \"0.0.0.0:8443\" or \"[::]:8443\"");
-  }
+  ConfigSection listen = file.section("listen");
+  listen.text("address", config.address, [](const std::string& value) -> std::string {
+    return parse_listen_address(value) ? "" : "host:port is expected, such as \"0.0.0.0:8443\" or \"[::]:8443\"";
+  });
+  listen.text("cert_file", config.cert_file);
+  listen.text("key_file", config.key_file);
+  listen.text("client_ca_file", config.client_ca_file);
 
-  const toml::table& state = reader.section(root, "state");
-  reader.check_keys(state, "state", {"path"});
+  ConfigSection state = file.section("state");
   std::string path = config.state.string();
-  reader.read(state, "state", "path", path);
+  state.text("path", path);
   config.state = path;
+  state.size("size_max", config.size_max, 16ull << 20, 16ull << 40);
 
-  const toml::table& nodes = reader.section(root, "nodes");
-  reader.check_keys(nodes, "nodes", {"file"});
-  reader.read(nodes, "nodes", "file", config.nodes_file);
-
-  const toml::table& trial = reader.section(root, "trial");
-  reader.check_keys(trial, "trial", {"allow_simulated"});
-  reader.read(trial, "trial", "allow_simulated", config.allow_simulated);
+  file.section("nodes").text("file", config.nodes_file);
+  read_upload_section(file.section("forward"), config.forward, config.forward_interval);
+  file.section("trial").flag("allow_simulated", config.allow_simulated);
+  for (const ConfigFault& fault : file.take_faults()) faults.messages.push_back(fault_text(name, fault));
   return config;
 }
 

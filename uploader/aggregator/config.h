@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "platform/result.h"
+#include "uploader/curl_transport.h"
 
 namespace nodemeter {
 
@@ -21,8 +22,12 @@ struct AggregatorConfig {
   std::string client_ca_file;  // Set: only senders with a certificate of this CA may write.
   // [state]
   std::filesystem::path state = "/var/lib/nodemeter-aggregator";
+  std::uint64_t size_max = 256ull << 30;  // The most that the store may grow to.
   // [nodes]
   std::string nodes_file;
+  // [forward]
+  CurlOptions forward;                    // No URL: nothing is passed on.
+  Milliseconds forward_interval{10'000};  // At most this long from a batch's arrival to its first send onwards.
   // [trial]
   bool allow_simulated = false;  // Also takes rows that are marked as simulated.
 };

@@ -173,7 +173,7 @@ int serve(const ServeFlags& flags) {
   for (const fs::path& made_here : {rows, import_inbox(config->state)}) {
     if (const Status made = make_state_directory(made_here); !made) return say(kFailed, made.error().message);
   }
-  const auto kv = open_lmdb(rows, LmdbOptions{.size_max_bytes = kStoreSizeMax});
+  const auto kv = open_lmdb(rows, LmdbOptions{.size_max_bytes = config->size_max});
   if (!kv) return say(kFailed, kv.error().message);
   const auto store = AggregatorStore::open(**kv);
   if (!store) return say(kFailed, store.error().message);

@@ -1,0 +1,11 @@
+#include "store/outbox.h"
+
+namespace nodemeter {
+
+std::string batch_token(const NodeId& node, const Epoch& epoch, Sequence first, Sequence last, std::string_view body) {
+  constexpr std::size_t kDigits = 16;
+  return node.text() + ":" + epoch.text() + ":" + std::to_string(first) + "-" + std::to_string(last) + ":" +
+         digest_of({body}).hex().substr(0, kDigits);
+}
+
+}  // namespace nodemeter
