@@ -1,5 +1,7 @@
 """What the agent does with answers of the real server, and with kills in the middle of deliveries."""
 
+import shutil
+
 from delivery_cases import compare_rows
 from engine import EngineError, KEY
 from cutting_proxy import CuttingProxy
@@ -28,9 +30,9 @@ def held_until_mended(server, folder, binaries, name):
         held("a wrong password", 516, "does not let us write")
         (node.folder / "key").write_text(KEY)
         held("rows of a trial", 469, "not_simulated")
-        server.run("ALTER TABLE metering.journal DROP CONSTRAINT not_simulated")
         server.run("RENAME TABLE metering.journal TO metering.elsewhere")
         held("no such table", 60, "do not fit")
+        server.run("ALTER TABLE metering.elsewhere DROP CONSTRAINT not_simulated")
         server.run("RENAME TABLE metering.elsewhere TO metering.journal")
         node.wait(lambda status: status.get("acknowledgedSequence", 0) > 0, "not delivered once mended")
         node.finish()
@@ -77,6 +79,31 @@ def refused_rows_are_parked(server, folder, binaries, name):
         check("and no holes", server.rows(f"SELECT * FROM metering.findings WHERE epoch = '{epoch}'"), [])
     finally:
         node.stop()
+
+
+def a_copied_store_forks(server, folder, binaries, name):
+    """A state directory is copied and used twice, as after a disk image was restored: the table keeps both chains."""
+    node = Node(folder / f"{name}-original", binaries, name, [insert_url(server)])
+    copy = Node(folder / f"{name}-copy", binaries, name, [insert_url(server)])
+    try:
+        node.start()
+        node.wait(lambda status: status.get("acknowledgedSequence", 0) >= 20, "nothing is delivered")
+        node.stop()
+        shutil.copytree(node.state, copy.state)
+        at = node.info()["lastSequence"]
+        for one in (node, copy):
+            one.start()
+            one.wait(lambda status: status.get("acknowledgedSequence", 0) >= at + 10, "nothing more is delivered")
+            one.stop()
+        epoch = node.info()["epoch"]
+        chains = [{entry["sequence"]: entry["digest"] for entry in one.journal()} for one in (node, copy)]
+        forked = sorted(seq for seq, digest in chains[0].items() if chains[1].get(seq, digest) != digest)
+        check("the chains differ after the copy only", (forked[0] > at, len(forked) >= 10), (True, True))
+        found = server.rows(f"SELECT seq, forms FROM metering.forks WHERE epoch = '{epoch}' ORDER BY seq")
+        check("every forked number shows", found, [(seq, 2) for seq in forked])
+    finally:
+        node.stop()
+        copy.stop()
 
 
 KILLS = (("stored", "agent"), ("half", "agent"), ("before", "agent"), ("stored", "near"), ("half", "near"), ("stored", "far"),

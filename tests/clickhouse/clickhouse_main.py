@@ -22,6 +22,10 @@ from engine import ROOT, EngineError, EngineMissing, Server, library
 from fleet import CheckError, Cluster, checks_made, fresh, set_up, users
 from testsite import SiteError
 
+sys.path.insert(0, str(ROOT / "tests" / "bench"))
+
+from drain_main import drain  # noqa: E402  (the path above)
+
 NODES = ("n1", "n3")  # Their names put them on different shards.
 KILLED = "n2"
 
@@ -60,7 +64,9 @@ def main():
         case("held until mended", agent_cases.held_until_mended, one_server, folder, binaries, "n1")
         case("another node's user is held", agent_cases.another_nodes_user, one_server, folder, binaries, "n1", "n3")
         case("refused rows are parked", agent_cases.refused_rows_are_parked, one_server, folder, binaries, "n3")
+        case("a store that is used twice forks", agent_cases.a_copied_store_forks, one_server, folder, binaries, "n3")
         case("kills in the middle", agent_cases.kills_in_the_middle, cluster, folder, binaries, KILLED)
+        case("a few thousand entries drain as curl sends them", drain, binaries, folder / "drain", 3000)
     except (CheckError, EngineError, SiteError) as error:
         print(f"FAILED: {error}\nstate for inspection: {folder}", file=sys.stderr)
         return 1

@@ -57,21 +57,29 @@ def library():
     return path
 
 
+# What npm calls a registry that it cannot reach. Anything else that goes wrong is a failure, not a reason to skip.
+UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH",
+               "ERR_SOCKET_TIMEOUT", "ENETWORK")
+
+
 def fetch(folder, path):
     if shutil.which("npm") is None:
-        raise EngineMissing("npm is not installed (platform/install test)")
+        raise EngineError("npm is not installed: platform/install test")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        packed = subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=scratch, text=True, capture_output=True)
-        archives = list(Path(scratch).glob("*.tgz"))
-        if packed.returncode != 0 or not archives:
-            raise EngineMissing(f"npm pack {PACKAGE} failed: {packed.stderr.strip()[-300:]}")
-        digest = hashlib.sha512(archives[0].read_bytes()).digest()
+        packed = subprocess.run(["npm", "pack", "--loglevel", "error", "--fetch-retries", "1", PACKAGE], cwd=scratch, text=True,
+                                capture_output=True)
+        if packed.returncode != 0:
+            said = packed.stderr.strip()[-500:]
+            codes = [code for code in UNREACHABLE if code in said]
+            if codes:
+                raise EngineMissing(f"npm pack {PACKAGE}: the registry cannot be reached ({codes[0]})")
+            raise EngineError(f"npm pack {PACKAGE} failed: {said}")
+        [archive_path] = Path(scratch).glob("*.tgz")
+        digest = hashlib.sha512(archive_path.read_bytes()).digest()
         if base64.b64encode(digest).decode() != SHA512:
             raise EngineError(f"{PACKAGE} is not the archive that was pinned: its SHA-512 differs")
-        with tarfile.open(archives[0]) as archive:
-            member = archive.getmember("package/" + LIBRARY)
-            member.name = LIBRARY
-            archive.extract(member, scratch, filter="data") if hasattr(tarfile, "data_filter") else archive.extract(member, scratch)
+        with tarfile.open(archive_path) as archive, open(Path(scratch) / LIBRARY, "wb") as out:
+            shutil.copyfileobj(archive.extractfile("package/" + LIBRARY), out)
         os.rename(Path(scratch) / LIBRARY, path)  # Last, so that a broken fetch leaves nothing that looks whole.
 
 
