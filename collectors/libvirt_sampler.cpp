@@ -396,6 +396,8 @@ void LibvirtSampler::add_nics(const Vm& vm, const BootId& boot, VmReading& readi
     if (vm.process && known != vm.devices.end()) {
       device.run = vm.process->run(boot, device.kind, nic.mac, known->second.plugged);
       device.begun = known->second.begun;
+      // A device that ought to count and does not is one that is not set up yet.
+      if (!nic.target.empty()) device.counters = absent(Absence::kReadFailed);
       for (const NetStats& net : vm.nets) {
         if (!nic.target.empty() && net.host_device == nic.target) device.counters = net.counters;
       }
@@ -418,10 +420,14 @@ void LibvirtSampler::add_disks(const Vm& vm, const BootId& boot, const BlockWork
     device.counters = absent(away_ && !tracker_->unbroken() ? Absence::kReadFailed : Absence::kVmBusy);
     device.read_at = answer != nullptr ? answer->read_at : clock_.now().monotonic;
     if (answer != nullptr && !answer->busy) {
-      device.counters = absent(answer->error || !vm.process ? Absence::kReadFailed : Absence::kNotOffered);
+      // A disk of a QEMU process always counts. Where a counter is not there, the process is still setting up.
+      device.counters = absent(Absence::kReadFailed);
       for (const BlockStats& stats : answer->disks) {
         // Without the process nobody can say which run the counters are of.
-        if (stats.target == disk.target && vm.process) device.counters = stats.counters;
+        if (stats.target != disk.target || !vm.process) continue;
+        for (std::size_t i = 0; i < kCountersMax; ++i) {
+          if (std::holds_alternative<std::uint64_t>(stats.counters[i])) device.counters[i] = stats.counters[i];
+        }
       }
     }
     reading.devices.push_back(std::move(device));

@@ -32,6 +32,7 @@ struct Host {
   bool daemon_away = false;
   std::uint64_t reason = 1;  // Why they run: started.
   std::uint64_t bytes = 4096;
+  bool disks_count = true;  // Else their statistics have names and sizes only, as while QEMU sets up.
   int block_calls = 0;
   std::uint64_t process_time_ns = 0;
   std::shared_ptr<LibvirtEventSink> sink;
@@ -80,7 +81,7 @@ class FakeConnection final : public LibvirtConnection {
     DomainStats stats;
     stats.block_count = 1;
     stats.blocks.push_back(BlockStats{"vda", {}, 1ull << 20});
-    stats.blocks.front().counters.fill(host_->bytes);
+    stats.blocks.front().counters.fill(host_->disks_count ? Reading{host_->bytes} : Reading{Absence::kNotOffered});
     return stats;
   }
   Result<std::uint64_t> capacity(VmId, const std::string&) override { return std::uint64_t{1} << 20; }
@@ -200,6 +201,14 @@ TEST_CASE("a hanging VM costs only its own disk reading, waits once, and is aske
   }
   f.host->set([](Host& h) { h.hanging.clear(); });
   f.until([&] { return Fixture::disk(f.sample(), 1) == Reading{4096u}; });
+  CHECK(Fixture::disk(f.sample(), 1) == Reading{4096u});
+}
+
+TEST_CASE("a disk that does not count yet is one that could not be read: it counts from its run's start", "[sampler]") {
+  Fixture f(1);
+  f.host->set([](Host& h) { h.disks_count = false; });
+  CHECK(Fixture::disk(f.sample(), 1) == Reading{Absence::kReadFailed});
+  f.host->set([](Host& h) { h.disks_count = true; });
   CHECK(Fixture::disk(f.sample(), 1) == Reading{4096u});
 }
 
