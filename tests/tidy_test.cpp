@@ -224,6 +224,12 @@ TEST_CASE("every answer and every exception code that ANSWERS.md decides names t
   CHECK_NONE(found);
 }
 
+TEST_CASE("every request, argument and error of USAGE_API.md names tests, and they exist", "[tidy]") {
+  const DecidedCases page = decided_cases("uploader/aggregator/USAGE_API.md");
+  CHECK(page.cases.size() > 35);
+  CHECK_NONE(page.faults);
+}
+
 TEST_CASE("every header opens with its reason", "[tidy]") {
   std::vector<std::string> found;
   for (const Source& source : sources()) {

@@ -3,12 +3,12 @@
 #include <fstream>
 #include <iostream>
 
-#include "agent/cli/json_writer.h"
 #include "agent/cli/usage_text.h"
 #include "agent/cli/verbs.h"
 #include "agent/node_key.h"
 #include "platform/data_file.h"
 #include "platform/files.h"
+#include "platform/json_writer.h"
 #include "platform/random.h"
 #include "platform/text.h"
 #include "store/export_rows.h"

@@ -1,9 +1,9 @@
 #include <thread>
 
-#include "agent/cli/json_writer.h"
 #include "agent/cli/usage_text.h"
 #include "agent/cli/verbs.h"
 #include "platform/files.h"
+#include "platform/json_writer.h"
 #include "platform/random.h"
 #include "platform/text.h"
 #include "store/lmdb_kv.h"

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "agent/cli/json_writer.h"
 #include "agent/cli/table.h"
 #include "collectors/source.h"
+#include "platform/json_writer.h"
 #include "platform/text.h"
 #include "store/entry.h"
 

@@ -1,8 +1,8 @@
 #include <algorithm>
 
-#include "agent/cli/json_writer.h"
 #include "agent/cli/usage_text.h"
 #include "agent/cli/verbs.h"
+#include "platform/json_writer.h"
 #include "platform/text.h"
 #include "store/journal_format.h"
 #include "store/lmdb_check.h"

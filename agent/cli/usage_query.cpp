@@ -3,14 +3,11 @@
 #include <algorithm>
 #include <utility>
 
-#include "agent/cli/detail.h"
 #include "agent/meter.h"
 #include "agent/meter_state.h"
-#include "platform/bytes.h"
 #include "platform/contract.h"
-#include "platform/digest.h"
 #include "platform/text.h"
-#include "store/meters.h"
+#include "store/detail.h"
 
 namespace nodemeter::cli {
 
@@ -21,9 +18,6 @@ using std::chrono::sys_seconds;
 
 constexpr Milliseconds kHour{3'600'000};
 constexpr Milliseconds kDay{86'400'000};
-constexpr std::uint8_t kUnknownMeter = 255;
-constexpr std::uint8_t kTokenVersion = 1;
-constexpr std::size_t kTokenCheckBytes = 8;
 
 // A restored store begins a new epoch: what was metered before it still counts.
 constexpr bool kAllEpochs = true;
@@ -31,77 +25,6 @@ constexpr bool kAllEpochs = true;
 // A record is made after its hour, but the two instants come from two readings of a clock that may have been set in
 // between: entries are looked at from this long before.
 constexpr Milliseconds kLookBack = kDay;
-
-sys_seconds bucket_of(sys_seconds t, Granularity granularity) {
-  if (granularity == Granularity::kDaily) return std::chrono::floor<std::chrono::days>(t);
-  return std::chrono::floor<hours>(t);
-}
-
-// --- Continuation ---------------------------------------------------------------------------------------------------
-
-// Where the next page begins, and the journal that the first page saw. Opaque to users; it proves nothing to us but
-// that it was not mistyped.
-struct Continuation {
-  Epoch epoch;
-  Sequence pinned = 0;
-  UsageKey after;
-};
-
-std::string query_digest(const UsageQuery& query) {
-  ByteWriter bytes;
-  bytes.i64(query.start.time_since_epoch().count());
-  bytes.i64(query.end.time_since_epoch().count());
-  bytes.u8(static_cast<std::uint8_t>(query.granularity));
-  bytes.u8(static_cast<std::uint8_t>(query.by));
-  for (const std::optional<Uuid>& filter : {query.subscription, std::optional<Uuid>(query.vm), query.meter}) {
-    bytes.boolean(filter.has_value());
-    bytes.uuid(filter.value_or(Uuid{}));
-  }
-  return std::string(digest_of({"nodemeter usage query", bytes.take()}).view().substr(0, kTokenCheckBytes));
-}
-
-std::string token_check(std::string_view body) {
-  return std::string(digest_of({"nodemeter continuation", body}).view().substr(0, kTokenCheckBytes));
-}
-
-std::string encode(const Continuation& c, const UsageQuery& query) {
-  ByteWriter bytes;
-  bytes.u8(kTokenVersion);
-  bytes.raw(query_digest(query));
-  bytes.uuid(c.epoch);
-  bytes.u64(c.pinned);
-  bytes.i64(c.after.bucket.time_since_epoch().count());
-  bytes.uuid(c.after.subscription);
-  bytes.uuid(c.after.vm);
-  bytes.u8(c.after.meter_order);
-  bytes.uuid(c.after.meter);
-  const std::string body = bytes.take();
-  return to_hex(body + token_check(body));
-}
-
-Result<Continuation> decode(const std::string& token, const UsageQuery& query) {
-  const std::string bytes = from_hex(token);
-  const Error garbled{ErrorCode::kInvalidInput, "the continuation is not one: give it back exactly as it was printed"};
-  if (bytes.size() <= kTokenCheckBytes) return garbled;
-  const std::string body = bytes.substr(0, bytes.size() - kTokenCheckBytes);
-  if (token_check(body) != bytes.substr(body.size())) return garbled;
-  ByteReader reader(body);
-  if (reader.u8() != kTokenVersion) return garbled;
-  if (reader.raw(kTokenCheckBytes) != query_digest(query)) {
-    return Error{ErrorCode::kInvalidInput,
-                 "the continuation belongs to another query: repeat the options of the first page"};
-  }
-  Continuation c;
-  c.epoch = Epoch(reader.uuid());
-  c.pinned = reader.u64();
-  c.after.bucket = sys_seconds(std::chrono::seconds(reader.i64()));
-  c.after.subscription = reader.uuid();
-  c.after.vm = VmId(reader.uuid());
-  c.after.meter_order = reader.u8();
-  c.after.meter = reader.uuid();
-  if (!reader.at_end()) return garbled;
-  return c;
-}
 
 // --- Completeness ---------------------------------------------------------------------------------------------------
 
@@ -197,11 +120,6 @@ class Coverage {
 
 // --- Rows -----------------------------------------------------------------------------------------------------------
 
-bool matches(const UsageQuery& query, const Entry& entry) {
-  if (query.subscription && *query.subscription != entry.subscription) return false;
-  return !query.vm || *query.vm == entry.vm;
-}
-
 // A gap of the whole node concerns every VM; a gap entry has no subscription.
 bool gap_matters(const UsageQuery& query, const Entry& entry) {
   return !query.vm || entry.vm.is_zero() || *query.vm == entry.vm;
@@ -210,37 +128,6 @@ bool gap_matters(const UsageQuery& query, const Entry& entry) {
 bool in_range(const UsageQuery& query, const Entry& entry) {
   const UtcTime t = query.by == TimeAxis::kUsage ? UtcTime(entry.usage_start) : entry.reported_at;
   return t >= query.start && t < query.end;
-}
-
-void describe(UsageRow& row, const Entry& entry, std::uint64_t position) {
-  row.newest = position;
-  const auto fields = detail_fields(entry.detail);
-  const auto name = fields.find("name");
-  row.name = name == fields.end() ? "" : name->second;
-  row.resource_uri = entry.resource_uri;
-  row.location = entry.location;
-  row.tenant = entry.tenant;
-  row.vcores = entry.vcores;
-  row.billable = entry.billable;
-  row.tags = entry.tags;
-}
-
-// `position` counts the entries looked at: sequence numbers begin anew with each epoch.
-void add(std::map<UsageKey, UsageRow>& rows, const UsageQuery& query, const Entry& entry, std::uint64_t position) {
-  for (const MeterValue& value : entry.meters) {
-    if (query.meter && *query.meter != value.meter) continue;
-    const MeterInfo* info = find_meter(value.meter);
-    UsageKey key;
-    key.bucket = bucket_of(entry.usage_start, query.granularity);
-    key.subscription = entry.subscription;
-    key.vm = entry.vm;
-    key.meter_order = info == nullptr ? kUnknownMeter : static_cast<std::uint8_t>(info->index);
-    key.meter = value.meter;
-    UsageRow& row = rows[key];
-    row.quantity += value.quantity;
-    row.status |= entry.status;
-    if (position > row.newest) describe(row, entry, position);
-  }
 }
 
 // From when on the journal speaks. Of a pruned one, the hour of the first kept record may have lost some by its
@@ -282,31 +169,11 @@ void cut_page(UsageAnswer& answer, const UsageQuery& query, const UsagePage& pag
   const auto next = std::next(answer.rows.begin(), static_cast<std::ptrdiff_t>(page.size));
   Continuation rest = from;
   rest.after = std::prev(next)->first;
-  answer.continuation = encode(rest, query);
+  answer.continuation = encode_continuation(rest, query_digest(query));
   answer.rows.erase(next, answer.rows.end());
 }
 
 }  // namespace
-
-Status check_range(const UsageQuery& query) {
-  const auto wrong = [](const std::string& message) { return Error{ErrorCode::kInvalidInput, message}; };
-  const Milliseconds step = query.granularity == Granularity::kDaily ? kDay : kHour;
-  const std::string edge = query.granularity == Granularity::kDaily
-                               ? "midnight UTC (daily is the default; --granularity hourly takes full hours)"
-                               : "a full hour";
-  for (const auto& [name, t] : {std::pair("start", query.start), std::pair("end", query.end)}) {
-    if (t.time_since_epoch() % step != Milliseconds{0}) {
-      return wrong("the " + std::string(name) + " " + iso_time(t) + " is not on " + edge);
-    }
-  }
-  if (query.start >= query.end) {
-    return wrong("the start " + iso_time(query.start, true) + " is not before the end " + iso_time(query.end, true));
-  }
-  if (query.end - query.start > kUsageRangeMax) {
-    return wrong("the range is longer than " + duration_text(kUsageRangeMax) + ": ask for parts of it");
-  }
-  return Done{};
-}
 
 bool UsageAnswer::complete() const {
   return std::all_of(hours.begin(), hours.end(), [](const HourState& hour) { return hour.complete(); });
@@ -343,9 +210,9 @@ Result<UsageAnswer> query_usage(const Reader& reader, const UsageQuery& query, c
   Continuation from{state->epoch, state->last_sequence, {}};
   const bool continued = !page.continuation.empty();
   if (continued) {
-    Result<Continuation> given = decode(page.continuation, query);
+    Result<Continuation> given = decode_continuation(page.continuation, query_digest(query));
     if (!given) return given.error();
-    if (given->epoch != state->epoch) {
+    if (given->store != state->epoch) {
       return Error{ErrorCode::kInvalidInput, "the continuation belongs to another journal: start with the first page"};
     }
     from = *given;
@@ -366,9 +233,9 @@ Result<UsageAnswer> query_usage(const Reader& reader, const UsageQuery& query, c
     if (entry.epoch == state->epoch && entry.sequence > from.pinned) return false;
     ++position;
     if (entry.kind == EntryKind::kGap && gap_matters(query, entry)) coverage.gap(entry);
-    if (entry.kind == EntryKind::kUsage && matches(query, entry) && in_range(query, entry)) {
+    if (entry.kind == EntryKind::kUsage && usage_matches(query, entry) && in_range(query, entry)) {
       coverage.usage(entry);
-      add(answer.rows, query, entry, position);
+      add_usage(answer.rows, query, entry, position);
     }
     return true;
   };

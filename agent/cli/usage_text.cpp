@@ -1,9 +1,9 @@
 #include "agent/cli/usage_text.h"
 
-#include "agent/cli/detail.h"
-#include "agent/cli/json_writer.h"
 #include "agent/cli/table.h"
+#include "platform/json_writer.h"
 #include "platform/text.h"
+#include "store/detail.h"
 #include "store/meters.h"
 
 namespace nodemeter::cli {
@@ -12,82 +12,6 @@ namespace {
 
 constexpr std::size_t kNameShownMax = 32;
 constexpr std::size_t kHowShownMax = 120;
-
-struct Shown {
-  std::string meter;
-  std::string quantity;
-  std::string unit;
-  std::string base_unit;
-};
-
-// A meter that this version does not know is shown in its base units: nothing is left out.
-Shown show(const UsageKey& key, const UsageRow& row) {
-  const MeterInfo* info = find_meter(key.meter);
-  if (info == nullptr) return {key.meter.text(), whole_text(row.quantity), "base units", "base units"};
-  return {std::string(info->name), decimal_text(row.quantity, info->multiplier, info->divisor), std::string(info->unit),
-          std::string(info->base_unit)};
-}
-
-UtcTime bucket_end(const UsageKey& key, const UsageQuery& query) {
-  return key.bucket + std::chrono::hours{query.granularity == Granularity::kDaily ? 24 : 1};
-}
-
-// What Azure calls instance data: a JSON document inside a JSON string.
-std::string instance_data(const UsageKey& key, const UsageRow& row) {
-  JsonWriter json;
-  json.begin_object();
-  json.key("Microsoft.Resources");
-  json.begin_object();
-  json.text("resourceUri", row.resource_uri);
-  json.text("location", row.location);
-  json.key("tags");
-  if (row.tags.empty()) {
-    json.null();
-  } else {
-    json.begin_object();
-    for (const auto& [name, value] : row.tags) json.text(name, value);
-    json.end_object();
-  }
-  json.key("additionalInfo");
-  json.begin_object();
-  json.text("vmId", key.vm.text());
-  json.text("vmName", row.name);
-  json.number("vcores", std::uint64_t{row.vcores});
-  json.end_object();
-  json.end_object();
-  json.end_object();
-  return json.take();
-}
-
-void write_aggregate(JsonWriter& json, const UsageKey& key, const UsageRow& row, const UsageQuery& query) {
-  const Shown shown = show(key, row);
-  const std::string name = key.subscription.text() + "-" + key.meter.text();
-  json.begin_object();
-  json.text("id", "/subscriptions/" + key.subscription.text() + "/providers/Microsoft.Commerce/UsageAggregate/" + name);
-  json.text("name", name);
-  json.text("type", "Microsoft.Commerce/UsageAggregate");
-  json.key("properties");
-  json.begin_object();
-  json.text("subscriptionId", key.subscription.text());
-  json.text("usageStartTime", azure_time(key.bucket));
-  json.text("usageEndTime", azure_time(bucket_end(key, query)));
-  json.text("instanceData", instance_data(key, row));
-  json.key("quantity");
-  json.raw(shown.quantity);
-  json.text("meterId", key.meter.text());
-  json.text("meterName", shown.meter);
-  json.text("unit", shown.unit);
-  json.key("quantityBase");
-  json.number(row.quantity);
-  json.text("baseUnit", shown.base_unit);
-  json.text("tenantId", row.tenant.text());
-  json.text("vm", key.vm.text());
-  json.text("vmName", row.name);
-  json.flag("billable", row.billable);
-  json.text("status", nodemeter::status_text(row.status));
-  json.end_object();
-  json.end_object();
-}
 
 const char* state_word(const HourState& hour) {
   if (hour.not_metered) return "not in this journal";
@@ -162,16 +86,10 @@ std::string json_list(const std::vector<Entry>& entries, Write write) {
 
 }  // namespace
 
-std::string azure_time(UtcTime t) {
-  std::string text = iso_time(t, true);
-  text.pop_back();
-  return text + "+00:00";
-}
-
 std::string usage_text(const UsageAnswer& answer, const UsageQuery& query, bool colour) {
   Table table({{"START"}, {"SUBSCRIPTION"}, {"VM"}, {"NAME"}, {"METER"}, {"QUANTITY", true}, {"UNIT"}, {"MARKS"}});
   for (const auto& [key, row] : answer.rows) {
-    const Shown shown = show(key, row);
+    const ShownQuantity shown = show_quantity(key.meter, row.quantity);
     const std::string start = iso_time(key.bucket, true);
     table.add({query.granularity == Granularity::kDaily ? start.substr(0, 10) : start, key.subscription.text(),
                key.vm.text(), display_text(row.name, kNameShownMax), shown.meter, shown.quantity, shown.unit,
@@ -185,7 +103,7 @@ std::string usage_json(const UsageAnswer& answer, const UsageQuery& query) {
   json.begin_object();
   json.key("value");
   json.begin_array();
-  for (const auto& [key, row] : answer.rows) write_aggregate(json, key, row, query);
+  for (const auto& [key, row] : answer.rows) write_aggregate(json, key, row, query.granularity, "Microsoft.Commerce");
   json.end_array();
   json.key("continuationToken");
   if (answer.continuation) {
@@ -204,14 +122,14 @@ std::string usage_csv(const UsageAnswer& answer, const UsageQuery& query) {
                                "resourceUri", "location", "vcores", "billable", "meterId", "meterName", "quantity",
                                "unit", "quantityBase", "baseUnit", "status", "tags"});
   for (const auto& [key, row] : answer.rows) {
-    const Shown shown = show(key, row);
+    const ShownQuantity shown = show_quantity(key.meter, row.quantity);
     JsonWriter tags;
     tags.begin_object();
     for (const auto& [name, value] : row.tags) tags.text(name, value);
     tags.end_object();
     text +=
-        csv_line({iso_time(key.bucket, true), iso_time(bucket_end(key, query), true), key.subscription.text(),
-                  row.tenant.text(), key.vm.text(), csv_text(display_text(row.name)),
+        csv_line({iso_time(key.bucket, true), iso_time(bucket_end(key, query.granularity), true),
+                  key.subscription.text(), row.tenant.text(), key.vm.text(), csv_text(display_text(row.name)),
                   csv_text(display_text(row.resource_uri, kTextMax)), csv_text(display_text(row.location)),
                   std::to_string(row.vcores), row.billable ? "true" : "false", key.meter.text(), csv_text(shown.meter),
                   shown.quantity, csv_text(shown.unit), whole_text(row.quantity), csv_text(shown.base_unit),

@@ -24,7 +24,4 @@ std::string events_json(const std::vector<Entry>& events);
 std::string entry_text(const Entry& entry);
 std::string entry_json(const Entry& entry);
 
-// "2015-03-03T00:00:00+00:00", as Azure writes instants.
-std::string azure_time(UtcTime t);
-
 }  // namespace nodemeter::cli

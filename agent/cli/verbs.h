@@ -14,6 +14,10 @@
 #include "agent/options.h"
 #include "store/reader.h"
 
+namespace nodemeter {
+class JsonWriter;
+}
+
 namespace nodemeter::cli {
 
 struct CommonOptions {
@@ -66,7 +70,6 @@ int journal_verify(const CommonOptions& common, const VerifyOptions& options, co
 int verify_store(const CommonOptions& common, const std::string& key, const Console& console);
 
 // What verify says about manifests and signatures, and its exit code.
-class JsonWriter;
 void add_signatures(JsonWriter& json, const ChainCheck& check);
 std::string signatures_text(const ChainCheck& check);
 int verdict(const ChainCheck& check, bool key_believed, const Console& console);

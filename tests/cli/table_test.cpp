@@ -2,8 +2,8 @@
 
 #include <catch2/catch.hpp>
 
-#include "agent/cli/detail.h"
-#include "agent/cli/json_writer.h"
+#include "store/detail.h"
+#include "platform/json_writer.h"
 #include "agent/cli/table.h"
 
 using namespace nodemeter::cli;

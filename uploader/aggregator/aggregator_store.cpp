@@ -1,61 +1,18 @@
 #include "uploader/aggregator/aggregator_store.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "platform/bytes.h"
 #include "store/entry_codec.h"
+#include "store/manifest.h"
 
 namespace nodemeter {
 namespace {
 
 constexpr std::string_view kFormatKey = "format";
 constexpr std::string_view kArrivalKey = "arrival";
-constexpr std::size_t kArrivalBytes = 8;
 constexpr std::size_t kTailBytes = 8 + 32;  // Sequence and digest at the end of a row's key.
-
-void append_big_endian(std::string& out, std::uint64_t v) {
-  for (int shift = 56; shift >= 0; shift -= 8) out.push_back(static_cast<char>(static_cast<std::uint8_t>(v >> shift)));
-}
-
-std::uint64_t read_big_endian(std::string_view bytes) {
-  std::uint64_t v = 0;
-  for (const char c : bytes) v = v << 8 | static_cast<std::uint8_t>(c);
-  return v;
-}
-
-std::string chain_prefix(const ChainKey& chain) {
-  std::string key = chain.node.text();
-  key.push_back('\0');
-  key.append(reinterpret_cast<const char*>(chain.epoch.bytes.data()), chain.epoch.bytes.size());
-  return key;
-}
-
-std::string row_prefix(const ChainKey& chain, Sequence sequence) {
-  std::string key = chain_prefix(chain);
-  append_big_endian(key, sequence);
-  return key;
-}
-
-std::optional<ChainKey> parse_chain(std::string_view key) {
-  const std::size_t end = key.find('\0');
-  if (end == std::string_view::npos || key.size() != end + 1 + 16) return std::nullopt;
-  const std::optional<NodeId> node = NodeId::parse(key.substr(0, end));
-  if (!node) return std::nullopt;
-  return ChainKey{.node = *node, .epoch = Epoch(ByteReader(key.substr(end + 1)).uuid())};
-}
-
-std::optional<StoredRow> parse_row(std::string_view key, std::string_view value) {
-  if (key.size() < kTailBytes || value.size() < kArrivalBytes) return std::nullopt;
-  const std::optional<ChainKey> chain = parse_chain(key.substr(0, key.size() - kTailBytes));
-  if (!chain) return std::nullopt;
-  const std::string_view tail = key.substr(key.size() - kTailBytes);
-  return StoredRow{.node = chain->node,
-                   .epoch = chain->epoch,
-                   .sequence = read_big_endian(tail.substr(0, 8)),
-                   .digest = Digest::from(tail.substr(8)),
-                   .arrived = UtcTime(Milliseconds(ByteReader(value).i64())),
-                   .row = std::string(value.substr(kArrivalBytes))};
-}
 
 std::string encode_head(const ChainHead& head) {
   ByteWriter w;
@@ -65,6 +22,8 @@ std::string encode_head(const ChainHead& head) {
   w.u64(head.forks);
   w.i64(head.arrived_last.time_since_epoch().count());
   w.i64(head.reported_last.time_since_epoch().count());
+  w.i64(head.hours_first);
+  w.i64(head.hours_closed);
   return w.take();
 }
 
@@ -77,8 +36,30 @@ std::optional<ChainHead> parse_head(std::string_view value) {
   head.forks = r.u64();
   head.arrived_last = UtcTime(Milliseconds(r.i64()));
   head.reported_last = UtcTime(Milliseconds(r.i64()));
+  // Before format 3 it ends here; upgrade() finds out the rest.
+  if (!r.at_end()) {
+    head.hours_first = r.i64();
+    head.hours_closed = r.i64();
+  }
   if (!r.at_end() || head.contiguous > head.highest) return std::nullopt;
   return head;
+}
+
+Write format_write() {
+  ByteWriter w;
+  w.u32(kAggregatorFormat);
+  return {.table = Table::kMeta, .key = std::string(kFormatKey), .value = w.take()};
+}
+
+std::string manifest_prefix(const ChainKey& chain) { return "m" + chain_prefix(chain); }
+
+// A manifest that waits for rows before it.
+Write manifest_write(const ChainKey& chain, Sequence sequence, std::int64_t closed_until) {
+  std::string key = manifest_prefix(chain);
+  append_big_endian(key, sequence);
+  ByteWriter value;
+  value.i64(closed_until);
+  return {.table = Table::kState, .key = std::move(key), .value = value.take()};
 }
 
 struct StoredMark {
@@ -106,6 +87,7 @@ struct AggregatorStore::Plan {
   KeyHistory keys;  // Of the node, with what the batch adds.
   std::uint64_t forks = 0;
   Sequence contiguous = 0;
+  std::vector<Write> manifests;  // Of those that wait for rows before them.
 };
 
 Result<std::unique_ptr<AggregatorStore>> AggregatorStore::open(KeyValue& kv) {
@@ -115,34 +97,79 @@ Result<std::unique_ptr<AggregatorStore>> AggregatorStore::open(KeyValue& kv) {
 }
 
 Status AggregatorStore::load() {
-  const auto snapshot = kv_.snapshot();
-  if (!snapshot) return snapshot.error();
-  const auto format = (*snapshot)->get(Table::kMeta, kFormatKey);
-  if (!format) return format.error();
-  const std::string number = format->value_or(std::string(4, '\0'));
-  ByteReader r(number);
-  const std::uint32_t version = r.u32();
-  if (!r.at_end()) return Error{ErrorCode::kCorrupt, "this is not the store of an aggregator"};
-  if (version > kAggregatorFormat) {
-    return Error{ErrorCode::kUnsupported, "the store has format " + std::to_string(version) + ", this program knows " +
-                                              std::to_string(kAggregatorFormat) +
-                                              ": use the newer nodemeter-aggregator"};
+  std::uint32_t version = kAggregatorFormat;
+  {
+    const auto snapshot = kv_.snapshot();
+    if (!snapshot) return snapshot.error();
+    const auto format = (*snapshot)->get(Table::kMeta, kFormatKey);
+    if (!format) return format.error();
+    if (!format->has_value()) return kv_.commit({format_write()});
+    ByteReader r(**format);
+    version = r.u32();
+    if (!r.at_end()) return Error{ErrorCode::kCorrupt, "this is not the store of an aggregator"};
+    if (version > kAggregatorFormat) {
+      return Error{ErrorCode::kUnsupported, "the store has format " + std::to_string(version) +
+                                                ", this program knows " + std::to_string(kAggregatorFormat) +
+                                                ": use the newer nodemeter-aggregator"};
+    }
+    Result<std::map<NodeId, KeyHistory>> keys = read_key_histories(**snapshot);
+    if (!keys) return keys.error();
+    keys_ = std::move(*keys);
+    const auto arrival = (*snapshot)->get(Table::kMeta, kArrivalKey);
+    if (!arrival) return arrival.error();
+    if (arrival->has_value()) arrival_ = UtcTime(Milliseconds(ByteReader(**arrival).i64()));
+    if (Status loaded = load_heads(**snapshot); !loaded) return loaded;
   }
-  if (version < kAggregatorFormat) {
-    // A new store, or an older one: it lacks nothing but the number.
-    ByteWriter w;
-    w.u32(kAggregatorFormat);
-    const Status begun = kv_.commit({Write{.table = Table::kMeta, .key = std::string(kFormatKey), .value = w.take()}});
-    if (!begun) return begun;
+  return version < kAggregatorFormat ? upgrade() : Done{};
+}
+
+// Makes the index and finds which hours are whole. Whatever interrupts it, the next opening does the
+// same again.
+Status AggregatorStore::upgrade() {
+  constexpr std::size_t kWritesMax = 20'000;
+  std::vector<Write> writes;
+  std::optional<RunBuilder> runs;
+  ChainKey chain;
+  UtcTime arrived{};
+  Status outcome = Done{};
+  const Status walked = for_each_row(kv_, std::nullopt, [&](const StoredRow& row) {
+    const ChainKey here{row.node, row.epoch};
+    if (!runs || here != chain || row.arrived != arrived) {
+      if (runs) runs->append_writes(writes);
+      chain = here;
+      arrived = row.arrived;
+      runs.emplace(chain, arrived);
+    }
+    if (writes.size() > kWritesMax) outcome = kv_.commit(std::exchange(writes, {}));
+    const Result<DecodedEntry> decoded = decode_entry(row.row);
+    if (!decoded) return outcome.ok();  // verify_store() names it.
+    const Entry& entry = decoded->entry;
+    ChainHead& head = heads_[here];
+    if (entry.sequence == 1) head.hours_first = hour_of(entry);
+    if (entry.kind == EntryKind::kUsage) runs->add(entry.sequence, hour_of(entry));
+    const Result<Manifest> manifest = manifest_of(entry);
+    if (!manifest) return outcome.ok();
+    const std::int64_t closed = manifest->statement.closed_until;
+    if (entry.sequence <= head.contiguous) {
+      head.hours_closed = std::max({head.hours_closed, closed, head.hours_first});
+    } else {
+      writes.push_back(manifest_write(here, entry.sequence, closed));
+    }
+    return outcome.ok();
+  });
+  if (!walked) return walked;
+  if (!outcome) return outcome;
+  if (runs) runs->append_writes(writes);
+  for (const auto& [key, head] : heads_) {
+    writes.push_back({.table = Table::kState, .key = "h" + chain_prefix(key), .value = encode_head(head)});
   }
-  Result<std::map<NodeId, KeyHistory>> keys = read_key_histories(**snapshot);
-  if (!keys) return keys.error();
-  keys_ = std::move(*keys);
-  const auto arrival = (*snapshot)->get(Table::kMeta, kArrivalKey);
-  if (!arrival) return arrival.error();
-  if (arrival->has_value()) arrival_ = UtcTime(Milliseconds(ByteReader(**arrival).i64()));
+  writes.push_back(format_write());
+  return kv_.commit(writes);
+}
+
+Status AggregatorStore::load_heads(const Snapshot& snapshot) {
   bool sound = true;
-  Status scanned = (*snapshot)->scan(Table::kState, "h", [&](std::string_view key, std::string_view value) {
+  Status scanned = snapshot.scan(Table::kState, "h", [&](std::string_view key, std::string_view value) {
     if (!key.starts_with('h')) return false;
     const std::optional<ChainKey> chain = parse_chain(key.substr(1));
     const std::optional<ChainHead> head = parse_head(value);
@@ -163,6 +190,11 @@ std::map<ChainKey, ChainHead> AggregatorStore::heads() const {
 std::map<NodeId, KeyHistory> AggregatorStore::keys() const {
   const std::lock_guard lock(mutex_);
   return keys_;
+}
+
+UtcTime AggregatorStore::newest_arrival() const {
+  const std::lock_guard lock(mutex_);
+  return arrival_;
 }
 
 // Whether the first row continues a stored entry before it. With none stored there, nothing speaks against it.
@@ -228,6 +260,30 @@ std::optional<Refusal> AggregatorStore::learn_fresh_keys(const IngestBatch& batc
   return learn_keys(batch, statements, plan.keys);
 }
 
+// Which hours are whole once the batch is stored: those that a manifest closes before which no row is missing.
+Status AggregatorStore::plan_manifests(const Snapshot& snapshot, const IngestBatch& batch, ChainHead& head,
+                                       Plan& plan) {
+  const std::string prefix = manifest_prefix({batch.node, batch.epoch});
+  const auto closes = [&head](std::int64_t closed_until) {
+    head.hours_closed = std::max({head.hours_closed, closed_until, head.hours_first});
+  };
+  for (const IngestRow* row : plan.fresh) {
+    if (!row->closed_until) continue;
+    if (row->sequence <= head.contiguous) {
+      closes(*row->closed_until);
+      continue;
+    }
+    plan.manifests.push_back(manifest_write({batch.node, batch.epoch}, row->sequence, *row->closed_until));
+  }
+  return snapshot.scan(Table::kState, prefix, [&](std::string_view key, std::string_view value) {
+    if (!key.starts_with(prefix) || key.size() != prefix.size() + 8) return false;
+    if (read_big_endian(key.substr(prefix.size())) > head.contiguous) return false;
+    closes(ByteReader(value).i64());
+    plan.manifests.push_back({.table = Table::kState, .key = std::string(key), .value = std::nullopt});
+    return true;
+  });
+}
+
 Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestBatch& batch, UtcTime now) {
   NM_ASSERT(!batch.rows.empty());
   const ChainKey chain{batch.node, batch.epoch};
@@ -262,25 +318,34 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
   // Everything is here already, and durable: whoever committed it has returned from its commit.
   if (plan.fresh.empty()) return std::variant<StoreOutcome, Refusal>(outcome);
 
-  const UtcTime arrival = std::max(now, arrival_);
+  const UtcTime arrival = std::max(now, arrival_ + Milliseconds{1});
   head.contiguous = plan.contiguous;
   head.highest = std::max(head.highest, batch.last);
   head.rows += plan.fresh.size();
   head.forks += plan.forks;
   head.arrived_last = arrival;
   head.reported_last = batch.reported_last;
+  if (batch.first == 1) head.hours_first = batch.rows.front().hour;
+  {
+    const auto snapshot = kv_.snapshot();
+    if (!snapshot) return snapshot.error();
+    if (const Status planned = plan_manifests(**snapshot, batch, head, plan); !planned) return planned.error();
+  }
 
   ByteWriter stamp;
   stamp.i64(arrival.time_since_epoch().count());
   const std::string arrival_bytes = stamp.take();
-  std::vector<Write> writes;
-  writes.reserve(plan.fresh.size() + 2);
+  std::vector<Write> writes = std::move(plan.manifests);
+  writes.reserve(writes.size() + plan.fresh.size() + 8);
+  RunBuilder runs(chain, arrival);
   for (const IngestRow* row : plan.fresh) {
+    if (row->kind == EntryKind::kUsage) runs.add(row->sequence, row->hour);
     std::string key = row_prefix(chain, row->sequence);
     key.append(row->digest.view());
     writes.push_back(
         Write{.table = Table::kEntries, .key = std::move(key), .value = arrival_bytes + std::string(row->row)});
   }
+  runs.append_writes(writes);
   writes.push_back(Write{.table = Table::kState, .key = "h" + chain_prefix(chain), .value = encode_head(head)});
   writes.push_back(Write{.table = Table::kMeta, .key = std::string(kArrivalKey), .value = arrival_bytes});
   std::vector<Write> key_writes = key_rows(batch.node, plan.keys, keys_before);
@@ -312,10 +377,15 @@ Status for_each_row(const KeyValue& kv, const std::optional<NodeId>& node,
       if (!snapshot) return snapshot.error();
       Status scanned = (*snapshot)->scan(Table::kEntries, from, [&](std::string_view key, std::string_view value) {
         if (!key.starts_with(prefix)) return false;
-        std::optional<StoredRow> row = parse_row(key, value);
+        const std::optional<RowView> row = parse_row(key, value);
         sound = row.has_value();
         if (!sound) return false;
-        rows.push_back(*std::move(row));
+        rows.push_back({.node = row->chain.node,
+                        .epoch = row->chain.epoch,
+                        .sequence = row->sequence,
+                        .digest = row->digest,
+                        .arrived = row->arrived,
+                        .row = std::string(row->row)});
         more = rows.size() == kChunkRows;
         // The next chunk begins right after this key.
         if (more) from = std::string(key) + '\0';

@@ -1,8 +1,10 @@
 // What the aggregator keeps: every row that any node sent, once, with the time it arrived.
 //
-// Layout on the KeyValue seam (all integers in keys big-endian, in values little-endian):
-//   kEntries  <node> 00 <epoch:16> <sequence:8> <digest:32>  ->  arrival:i64 (ms since 1970, UTC) and the row as sent
+// Layout on the KeyValue seam (all integers in keys big-endian, in values little-endian), beside rows and the index to
+// them, which row_keys.h describes:
 //   kState    "h" <node> 00 <epoch:16>                       ->  ChainHead
+//             "m" <node> 00 <epoch:16> <sequence:8>          ->  i64: the hour until which the manifest with that
+//             sequence number says that hours are closed, kept as long as rows before it are missing
 //   kMeta     "format"                                       ->  u32
 //             "key/" <node>, "keys/" <node> 00 <index:4>  ->  the node's public keys: key_history.h
 //             "arrival"                                    ->  i64: the newest arrival time ever given
@@ -28,16 +30,11 @@
 #include "store/kv.h"
 #include "uploader/aggregator/ingest.h"
 #include "uploader/aggregator/key_history.h"
+#include "uploader/aggregator/row_keys.h"
 
 namespace nodemeter {
 
-inline constexpr std::uint32_t kAggregatorFormat = 2;
-
-struct ChainKey {
-  NodeId node;
-  Epoch epoch;
-  friend auto operator<=>(const ChainKey&, const ChainKey&) = default;
-};
+inline constexpr std::uint32_t kAggregatorFormat = 3;  // Before: without the index, which opening makes.
 
 // How far one node's chain in one epoch is known.
 struct ChainHead {
@@ -47,6 +44,10 @@ struct ChainHead {
   std::uint64_t forks = 0;  // Rows beyond the first with their sequence number.
   UtcTime arrived_last{};   // Of the newest new row.
   UtcTime reported_last{};  // What the node said about the newest new batch's end.
+  // Hours since 1970, [first, closed): everything about them is stored, but for later knowledge. Equal: nothing is
+  // known to be whole.
+  std::int64_t hours_first = 0;
+  std::int64_t hours_closed = 0;
 };
 
 struct StoreOutcome {
@@ -71,22 +72,28 @@ class AggregatorStore {
   // `kv` must outlive it. kUnsupported: written by a newer format; kCorrupt: the heads make no sense.
   static Result<std::unique_ptr<AggregatorStore>> open(KeyValue& kv);
 
-  // Stores what is new of the batch, durably, before it returns. The batch's arrival time is `now`, or the newest ever
-  // given where the clock has fallen behind it. A batch whose first row does not continue the stored entry before it
-  // is refused, and one with a key that nothing vouches for. Errors are the store's: kFull (nothing was stored),
-  // kUnavailable and kCorrupt (reopen).
+  // Stores what is new of the batch, durably, before it returns. The batch's arrival time is `now`, or a millisecond
+  // after the newest ever given where the clock has not passed it: no two commits have the same. A batch whose first
+  // row does not continue the stored entry before it is refused, and one with a key that nothing vouches for. Errors
+  // are the store's: kFull (nothing was stored), kUnavailable and kCorrupt (reopen).
   Result<std::variant<StoreOutcome, Refusal>> store(const IngestBatch& batch, UtcTime now);
 
   [[nodiscard]] std::map<ChainKey, ChainHead> heads() const;
 
   [[nodiscard]] std::map<NodeId, KeyHistory> keys() const;
 
+  // The newest arrival time ever given. What is stored from now on has a later one.
+  [[nodiscard]] UtcTime newest_arrival() const;
+
  private:
   struct Plan;
 
   explicit AggregatorStore(KeyValue& kv) : kv_(kv) {}
   Status load();
+  Status load_heads(const Snapshot& snapshot);
+  Status upgrade();
   Result<bool> continues(const Snapshot& snapshot, const IngestBatch& batch) const;
+  static Status plan_manifests(const Snapshot& snapshot, const IngestBatch& batch, ChainHead& head, Plan& plan);
   static Status plan_rows(const Snapshot& snapshot, const IngestBatch& batch, const ChainHead& head, Plan& plan);
   static std::optional<Refusal> learn_fresh_keys(const IngestBatch& batch, Plan& plan);
 

@@ -10,16 +10,17 @@
 namespace nodemeter {
 namespace {
 
-const ConfigWords kSectionNames = {"listen", "state", "nodes", "forward", "trial"};
+const ConfigWords kSectionNames = {"listen", "state", "nodes", "tokens", "forward", "trial"};
 
 const ConfigWords kListenKeys = {"address", "cert_file", "key_file", "client_ca_file"};
 const ConfigWords kStateKeys = {"path", "size_max"};
-const ConfigWords kNodesKeys = {"file"};
+const ConfigWords kFileKeys = {"file"};
 const ConfigWords kTrialKeys = {"allow_simulated"};
 
 const ConfigSectionKeys kSections[] = {{"listen", kListenKeys},
                                        {"state", kStateKeys},
-                                       {"nodes", kNodesKeys},
+                                       {"nodes", kFileKeys},
+                                       {"tokens", kFileKeys},
                                        {"forward", kUploadKeys},
                                        {"trial", kTrialKeys}};
 
@@ -45,6 +46,7 @@ AggregatorConfig parse_aggregator_config(std::string_view text, const std::strin
   state.size("size_max", config.size_max, 16ull << 20, 16ull << 40);
 
   file.section("nodes").text("file", config.nodes_file);
+  file.section("tokens").text("file", config.tokens_file);
   read_upload_section(file.section("forward"), config.forward, config.forward_interval);
   file.section("trial").flag("allow_simulated", config.allow_simulated);
   for (const ConfigFault& fault : file.take_faults()) faults.messages.push_back(fault_text(name, fault));

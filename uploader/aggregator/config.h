@@ -28,6 +28,8 @@ struct AggregatorConfig {
   // [forward]
   CurlOptions forward;                    // No URL: nothing is passed on.
   Milliseconds forward_interval{10'000};  // At most this long from a batch's arrival to its first send onwards.
+  // [tokens]
+  std::string tokens_file;  // "": nobody reads usage.
   // [trial]
   bool allow_simulated = false;  // Also takes rows that are marked as simulated.
 };

@@ -5,6 +5,7 @@
 #include "platform/text.h"
 #include "store/entry_codec.h"
 #include "store/manifest.h"
+#include "uploader/aggregator/row_keys.h"
 
 namespace nodemeter {
 namespace {
@@ -73,7 +74,7 @@ std::optional<Refusal> check_row(const DecodedEntry& decoded, const IngestBatch&
 
 // A manifest that makes no sense, or whose signature does not hold, is stored like any row: it is the node's word, and
 // verify names it. It says nothing about the node's key.
-void note_key(const Entry& entry, IngestBatch& batch) {
+void note_statements(const Entry& entry, IngestBatch& batch) {
   if (const std::optional<KeyChange> change = key_change_of(entry)) {
     const std::string text = key_change_text(entry.node, entry.epoch, entry.sequence, change->key);
     batch.key_statements.push_back({.sequence = entry.sequence,
@@ -85,6 +86,7 @@ void note_key(const Entry& entry, IngestBatch& batch) {
   if (entry.kind != EntryKind::kManifest) return;
   const Result<Manifest> manifest = manifest_of(entry);
   if (!manifest) return;
+  batch.rows.back().closed_until = manifest->statement.closed_until;
   const std::string& key = manifest->public_key;
   if (!key.empty() && !verify_signature(key, manifest->statement.text(), manifest->signature)) return;
   batch.key_statements.push_back({.sequence = entry.sequence, .key = key, .change = false, .previous = {}});
@@ -124,8 +126,11 @@ std::variant<IngestBatch, Refusal> decode_batch(const IngestClaims& claims, std:
     if (auto refusal = check_row(*decoded, batch, limits)) return *std::move(refusal);
     batch.rows.push_back(IngestRow{.sequence = decoded->entry.sequence,
                                    .digest = decoded->entry.digest,
-                                   .row = body.substr(offset, decoded->row.size())});
-    note_key(decoded->entry, batch);
+                                   .row = body.substr(offset, decoded->row.size()),
+                                   .kind = decoded->entry.kind,
+                                   .hour = hour_of(decoded->entry),
+                                   .closed_until = std::nullopt});
+    note_statements(decoded->entry, batch);
     batch.last = decoded->entry.sequence;
     batch.reported_last = decoded->entry.reported_at;
     offset += decoded->row.size();

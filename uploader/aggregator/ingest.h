@@ -34,6 +34,9 @@ struct IngestRow {
   Sequence sequence = 0;
   Digest digest;
   std::string_view row;  // Within the body.
+  EntryKind kind = EntryKind::kUsage;
+  std::int64_t hour = 0;                     // Since 1970: in which its use begins.
+  std::optional<std::int64_t> closed_until;  // Of a manifest: hours below this one are closed.
 };
 
 // What one of the rows says about the node's signing key.

@@ -153,6 +153,7 @@ int run(int argc, char** argv) {
   app.add_option("--key", flags.key, "its key (PEM)");
   app.add_option("--client-ca", flags.client_ca, "senders need a certificate of this authority (PEM)");
   app.add_option("--nodes", flags.nodes, "file of the nodes that may write (JSON)");
+  app.add_option("--tokens", flags.tokens, "file of the tokens that may read usage (JSON)");
   app.add_option("--port-file", flags.port_file, "write the port here once listening");
   app.add_flag("--allow-simulated", flags.allow_simulated, "also take simulated rows (trials)");
 

@@ -69,7 +69,7 @@ class NodesReader {
     if (!id) return wrong("\"id\" has to be 1 to 64 characters out of a-z, 0-9 and -");
     node.id = *id;
     node.certificate_name = text(item, "certificate_name");
-    if (!read_token(item, node) || !read_key(item, node) || !read_relay(item, node)) return;
+    if (!read_token(item, node) || !read_key(item, node) || !read_relay(item, node) || !read_since(item, node)) return;
     if (!node.has_credentials() && (node.key.empty() || node.relays)) {
       return wrong("node " + node.id.text() + " has neither a token nor a certificate_name: nobody could be it");
     }
@@ -98,7 +98,8 @@ class NodesReader {
   bool check_fields(const Json& item) {
     const auto known = {std::string_view("id"),           std::string_view("token"),
                         std::string_view("token_sha256"), std::string_view("certificate_name"),
-                        std::string_view("key"),          std::string_view("relay")};
+                        std::string_view("key"),          std::string_view("relay"),
+                        std::string_view("since")};
     for (const auto& [key, value] : item.items()) {
       if (std::find(known.begin(), known.end(), key) == known.end()) {
         const std::optional<std::string> near = nearest_word(key, known);
@@ -161,6 +162,17 @@ class NodesReader {
     return good;
   }
 
+  bool read_since(const Json& item, NodeRegistry::Node& node) {
+    if (!item.contains("since")) return true;
+    const std::optional<UtcTime> since = parse_time(text(item, "since"));
+    if (!since) {
+      wrong("\"since\" is not a time such as 2026-01-01T00:00:00Z");
+      return false;
+    }
+    node.since = std::chrono::ceil<std::chrono::hours>(*since).time_since_epoch().count();
+    return true;
+  }
+
   std::string name_;
   std::vector<std::size_t> lines_;
   std::size_t index_ = 0;
@@ -199,6 +211,14 @@ Result<NodeRegistry> NodeRegistry::parse(std::string_view json, const std::strin
   NodesReader reader(name, json);
   for (std::size_t i = 0; i < list.size(); ++i) reader.read(i, list[i]);
   return reader.take();
+}
+
+std::vector<ExpectedNode> NodeRegistry::expected() const {
+  std::vector<ExpectedNode> expected;
+  for (const Node& node : nodes_) {
+    if (!node.relays) expected.push_back({.id = node.id, .since = node.since});
+  }
+  return expected;
 }
 
 bool NodeRegistry::proves(const Node& node, const std::optional<TokenHash>& token, const Credentials& credentials) {

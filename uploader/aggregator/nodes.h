@@ -7,7 +7,8 @@
 //
 // An entry with a token and a certificate name asks for both. Tokens are kept as their SHA-256 only. `key`: the node's
 // public signing key, believed whatever the node showed before. `relay`: an aggregator that passes on the rows of these
-// nodes, or of any ("*"). A node that comes through a relay only may have a key and no credentials. Plain value,
+// nodes, or of any ("*"). A node that comes through a relay only may have a key and no credentials. `since`
+// ("2026-01-01T00:00:00Z"): from when on the node has to report; hours before are complete without it. Plain value,
 // constant after loading: share between threads freely.
 
 #pragma once
@@ -32,6 +33,12 @@ struct Credentials {
   std::vector<std::string> certificate_names;  // Common name and DNS names of a verified client certificate.
 };
 
+// A node that has to report, from `since` on (hours since 1970).
+struct ExpectedNode {
+  NodeId id;
+  std::int64_t since = 0;
+};
+
 enum class Access {
   kAllowed,
   kUnknown,    // 401: no credentials, or nobody's.
@@ -54,6 +61,9 @@ class NodeRegistry {
   // The nodes that write themselves, in the order of the file; relays are not among them.
   [[nodiscard]] std::vector<NodeId> nodes() const;
 
+  // The nodes that have to report, and from when on; relays are not among them.
+  [[nodiscard]] std::vector<ExpectedNode> expected() const;
+
   [[nodiscard]] std::size_t size() const { return nodes_.size(); }
 
  private:
@@ -63,6 +73,7 @@ class NodeRegistry {
     std::optional<TokenHash> token;
     std::string certificate_name;  // "": none is asked for.
     std::string key;               // "": none is written down.
+    std::int64_t since = 0;        // Hours since 1970.
     bool relays = false;
     bool relays_any = false;
     std::set<std::string, std::less<>> relayed;

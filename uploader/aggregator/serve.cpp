@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <iostream>
+#include <mutex>
 #include <thread>
 
 #include "platform/clock.h"
@@ -16,6 +17,7 @@
 #include "uploader/aggregator/config.h"
 #include "uploader/aggregator/import_file.h"
 #include "uploader/aggregator/server.h"
+#include "uploader/aggregator/usage_api.h"
 
 namespace nodemeter {
 namespace {
@@ -48,6 +50,7 @@ Result<AggregatorConfig> configuration(const ServeFlags& flags) {
   if (!flags.key.empty()) config.key_file = flags.key;
   if (!flags.client_ca.empty()) config.client_ca_file = flags.client_ca;
   if (!flags.nodes.empty()) config.nodes_file = flags.nodes;
+  if (!flags.tokens.empty()) config.tokens_file = flags.tokens;
   config.allow_simulated = config.allow_simulated || flags.allow_simulated;
   if (const std::string fault = serving_fault(config); !fault.empty()) return Error{ErrorCode::kInvalidInput, fault};
   return config;
@@ -67,6 +70,29 @@ Result<ServerOptions> server_options(const AggregatorConfig& config) {
   }
   return options;
 }
+
+// Without a tokens file nobody has a token, and the usage API tells everybody so.
+Result<TokenRegistry> token_registry(const AggregatorConfig& config) {
+  if (config.tokens_file.empty()) return TokenRegistry();
+  return TokenRegistry::load(config.tokens_file);
+}
+
+// Who has to report, read and replaced by different threads.
+class ExpectedNodes {
+ public:
+  void set(std::vector<ExpectedNode> nodes) {
+    const std::lock_guard lock(mutex_);
+    nodes_ = std::move(nodes);
+  }
+  [[nodiscard]] std::vector<ExpectedNode> get() const {
+    const std::lock_guard lock(mutex_);
+    return nodes_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<ExpectedNode> nodes_;
+};
 
 sigset_t stop_signals() {
   sigset_t set;
@@ -108,8 +134,8 @@ class Inbox {
 // Takes over what was written into the nodes file meanwhile; a faulty file changes nothing.
 class NodesFile {
  public:
-  NodesFile(const fs::path& file, AggregatorServer& server, Log& log)
-      : watch_(file), file_(file), server_(server), log_(log) {}
+  NodesFile(const fs::path& file, AggregatorServer& server, ExpectedNodes& expected, Log& log)
+      : watch_(file), file_(file), server_(server), expected_(expected), log_(log) {}
   void look() {
     if (file_.empty() || !watch_.changed()) return;
     Result<NodeRegistry> nodes = NodeRegistry::load(file_);
@@ -119,6 +145,7 @@ class NodesFile {
       return;
     }
     log_.info("the nodes file was read again", {{"nodes", std::to_string(nodes->size())}});
+    expected_.set(nodes->expected());
     server_.set_nodes(std::move(*nodes));
   }
 
@@ -126,6 +153,7 @@ class NodesFile {
   FileWatch watch_;
   const fs::path file_;
   AggregatorServer& server_;
+  ExpectedNodes& expected_;
   Log& log_;
 };
 
@@ -150,8 +178,10 @@ int serve_until_stopped(AggregatorServer& server, const std::function<void()>& l
 int serve(const ServeFlags& flags) {
   const Result<AggregatorConfig> config = configuration(flags);
   if (!config) return say(kWrongUse, config.error().message);
-  const Result<ServerOptions> options = server_options(*config);
+  Result<ServerOptions> options = server_options(*config);
   if (!options) return say(kWrongUse, options.error().message);
+  const Result<TokenRegistry> tokens = token_registry(*config);
+  if (!tokens) return say(kWrongUse, tokens.error().message);
 
   // Threads inherit the mask: the signals are taken where sigtimedwait() stands, and SIGPIPE nowhere.
   sigset_t blocked = stop_signals();
@@ -180,6 +210,11 @@ int serve(const ServeFlags& flags) {
 
   const std::unique_ptr<Clock> clock = system_clock();
   const std::unique_ptr<Log> log = standard_error_log(LogLevel::kInfo, false);
+  ExpectedNodes expected;
+  if (options->nodes) expected.set(options->nodes->expected());
+  UsageApi usage({.scheme = options->cert_file.empty() ? "http" : "https"}, **kv, **store, *clock, *log, *tokens,
+                 [&expected] { return expected.get(); });
+  options->routes = usage.routes();
   const auto server = AggregatorServer::open(*options, **store, *clock, *log);
   if (!server) return say(kFailed, server.error().message);
   log->info("listening", {{"address", options->address.host},
@@ -191,7 +226,7 @@ int serve(const ServeFlags& flags) {
     if (!written) return say(kFailed, written.error().message);
   }
   Inbox inbox(config->state, **store, options->limits, *clock, *log);
-  NodesFile nodes(config->nodes_file, **server, *log);
+  NodesFile nodes(config->nodes_file, **server, expected, *log);
   const auto look = [&] {
     inbox.look();
     nodes.look();

@@ -11,7 +11,7 @@ namespace nodemeter {
 
 // What the command line says; it wins over the configuration file.
 struct ServeFlags {
-  std::string config_file, listen, state, cert, key, client_ca, nodes, port_file;
+  std::string config_file, listen, state, cert, key, client_ca, nodes, tokens, port_file;
   bool allow_simulated = false;
 };
 

@@ -1,10 +1,10 @@
-#include "agent/cli/json_writer.h"
+#include "platform/json_writer.h"
 
 #include <algorithm>
 
 #include "platform/text.h"
 
-namespace nodemeter::cli {
+namespace nodemeter {
 
 namespace {
 
@@ -74,4 +74,4 @@ void JsonWriter::number(std::string_view name, const std::optional<std::uint64_t
   }
 }
 
-}  // namespace nodemeter::cli
+}  // namespace nodemeter

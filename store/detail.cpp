@@ -1,8 +1,8 @@
-#include "agent/cli/detail.h"
+#include "store/detail.h"
 
 #include <nlohmann/json.hpp>
 
-namespace nodemeter::cli {
+namespace nodemeter {
 
 std::map<std::string, std::string> detail_fields(std::string_view detail) {
   std::map<std::string, std::string> fields;
@@ -18,4 +18,4 @@ std::map<std::string, std::string> detail_fields(std::string_view detail) {
   return fields;
 }
 
-}  // namespace nodemeter::cli
+}  // namespace nodemeter

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace nodemeter::cli {
+namespace nodemeter {
 
 class JsonWriter {
  public:
@@ -50,4 +50,4 @@ class JsonWriter {
 // Decimal digits: the standard library has none for 128 bits.
 std::string whole_text(unsigned __int128 value);
 
-}  // namespace nodemeter::cli
+}  // namespace nodemeter

@@ -6,10 +6,10 @@
 #include <string>
 #include <string_view>
 
-namespace nodemeter::cli {
+namespace nodemeter {
 
 // The members of a JSON object that are texts, numbers or booleans, as text. Anything else gives nothing for it;
 // text that is not a JSON object gives an empty map.
 std::map<std::string, std::string> detail_fields(std::string_view detail);
 
-}  // namespace nodemeter::cli
+}  // namespace nodemeter
