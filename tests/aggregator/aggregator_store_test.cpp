@@ -283,7 +283,7 @@ TEST_CASE("damage on the disk is found by verification", "[store]") {
 
 TEST_CASE("a store of a newer program is not touched", "[store]") {
   Fixture f;
-  f.disk.damage(Table::kMeta, "format", std::string("\x03\0\0\0", 4));
+  f.disk.damage(Table::kMeta, "format", std::string("\x04\0\0\0", 4));
   MemoryKv kv(f.disk);
   const auto opened = AggregatorStore::open(kv);
   REQUIRE_FALSE(opened.ok());

@@ -56,7 +56,7 @@ TEST_CASE("a tokens file says what is wrong with it, by entry", "[tokens]") {
   CHECK(entry(R"("tokn":"x","role":"operator")") == R"(unknown key "tokn"; did you mean "token"?)");
   CHECK(entry(R"("role":"operator")") == R"(exactly one of "token" and "token_sha256" is needed)");
   CHECK(entry(t + R"(,"token_sha256":"00","role":"operator")") ==
-        R"( exactly one of "token" and "token_sha256" is needed)");
+        R"(exactly one of "token" and "token_sha256" is needed)");
   CHECK(entry(R"("token":"short","role":"operator")") == R"("token" has to be text of 16 characters or more)");
   CHECK(entry(R"("token_sha256":"zz","role":"operator")") == R"("token_sha256" is not 64 hexadecimal digits)");
   CHECK(entry(t) == R"("role" has to be "operator", "provider" or "subscription")");
@@ -66,7 +66,7 @@ TEST_CASE("a tokens file says what is wrong with it, by entry", "[tokens]") {
   CHECK(entry(t + R"(,"role":"subscription","tenants":[],)" + s) == R"(a provider, and nobody else, has "tenants")");
   CHECK(entry(t + R"(,"role":"provider","tenants":"x",)" + s) == R"("tenants" has to be a list of subscription ids)");
   CHECK(entry(t + R"(,"role":"provider","tenants":["x"],)" + s) ==
-        R"( "tenants" has to be a list of subscription ids (UUIDs))");
+        R"("tenants" has to be a list of subscription ids (UUIDs))");
   CHECK(TokenRegistry::load("/nonexistent/tokens.json").error().code == ErrorCode::kNotFound);
 }
 

@@ -6,6 +6,7 @@
 #include "platform/json_writer.h"
 #include "agent/cli/table.h"
 
+using namespace nodemeter;
 using namespace nodemeter::cli;
 
 TEST_CASE("a field that a spreadsheet would take for a formula is neutralised", "[csv]") {
