@@ -75,7 +75,9 @@ class Bench {
 
  private:
   void open(Milliseconds retention) {
-    auto store = open_lmdb(journal_directory(arguments_.directory), {});
+    LmdbOptions options;
+    options.size_max_bytes = std::uint64_t{64} << 30;
+    auto store = open_lmdb(journal_directory(arguments_.directory), options);
     require(store.ok(), "open");
     store_ = std::move(*store);
     open_agent(retention);
