@@ -57,6 +57,7 @@ TABLES = (
 
 INSERT = "INSERT INTO scratch.t (n) FORMAT MsgPack"
 ONE = b"\x01"
+ROW_BY_ROW = {"max_block_size": 1, "max_insert_block_size": 1, "min_insert_block_size_rows": 1}
 
 
 def into(table, form="MsgPack"):
@@ -75,8 +76,7 @@ ZSTD = bytes.fromhex("28b52ffd04580900000130e7211b")
 # Verdict, code, statement, body, and what else the request has.
 PROVOKED = (
     (ACCEPTED, 0, INSERT, ONE, {}),
-    (RETRY, 159, into("slow"), bytes(range(40)), {"settings": {"max_execution_time": 1, "max_block_size": 1, "max_insert_block_size": 1,
-                                                              "min_insert_block_size_rows": 1}}),
+    (RETRY, 159, into("slow"), bytes(range(40)), {"settings": {"max_execution_time": 1, **ROW_BY_ROW}}),
     (RETRY, 160, into("slow"), bytes(range(40)), {}),  # The engine refuses to sleep so long in one block.
     (ACCEPTED, 0, INSERT, ONE, {"user": "once"}),
     (RETRY, 201, INSERT, ONE, {"user": "once"}),
@@ -206,32 +206,34 @@ def provoked_codes(probe):
 
 
 def others_at_once(probe):
-    """Two codes need something else to happen at the same time: an insert that lasts nearly three seconds, by its table."""
+    """Two codes need something else to happen at the same time: an insert that would last 20 seconds, but is killed."""
     server = probe.server
-    rows = bytes(range(14))
-    query = urllib.parse.urlencode({"query": into("slow"), "query_id": "busy"})
+    rows = bytes(range(100))
+
+    def kill(query_id):
+        server.run(f"KILL QUERY WHERE query_id = '{query_id}' ASYNC")
+
+    query = urllib.parse.urlencode({"query": into("slow"), "query_id": "busy", **ROW_BY_ROW})
     busy = threading.Thread(target=lambda: server.request("POST", "/?" + query, rows, {"X-ClickHouse-User": "single"}))
     busy.start()
-    while busy.is_alive() and not running(server, "busy"):
-        time.sleep(0.02)
+    wait_for_query(server, "busy", busy.is_alive)
     answer = probe.send(INSERT, ONE, user="single")
+    kill("busy")
     busy.join()
     check("too many at once", (answer["verdict"], answer["code"]), (RETRY, "202"))
 
-    def kill():
-        while not running(server, "killed"):
-            time.sleep(0.02)
-        server.run("KILL QUERY WHERE query_id = 'killed' ASYNC")
-
-    killer = threading.Thread(target=kill)
+    over = threading.Event()
+    killer = threading.Thread(target=lambda: (wait_for_query(server, "killed", lambda: not over.is_set()), kill("killed")))
     killer.start()
-    answer = probe.send(into("slow"), rows, settings={"query_id": "killed"})
+    answer = probe.send(into("slow"), rows, settings={"query_id": "killed", **ROW_BY_ROW})
+    over.set()
     killer.join()
     check("killed by an operator", (answer["verdict"], answer["code"]), (RETRY, "394"))
 
 
-def running(server, query_id):
-    return server.value(f"SELECT count() FROM system.processes WHERE query_id = '{query_id}'") > 0
+def wait_for_query(server, query_id, still_possible):
+    while still_possible() and server.value(f"SELECT count() FROM system.processes WHERE query_id = '{query_id}'") == 0:
+        time.sleep(0.02)
 
 
 def recorded_codes(probe):

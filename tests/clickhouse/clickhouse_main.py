@@ -58,6 +58,7 @@ def main():
         case("nodes write as themselves only", reading_cases.nodes_write_as_themselves, cluster, nodes)
         case("tenants see their own rows only", reading_cases.tenants_see_their_own, cluster, nodes)
         case("missing rows are found", reading_cases.missing_rows_are_found, cluster, nodes)
+        case("lost tails are found", reading_cases.lost_tails_are_found, cluster, nodes)
         case("codes that can be provoked", answer_cases.provoked_codes, probe)
         case("codes from recorded answers", answer_cases.recorded_codes, probe)
         case("no code is left out", answer_cases.every_code_is_tried, ROOT)

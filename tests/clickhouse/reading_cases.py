@@ -1,5 +1,7 @@
 """Who may write and read what, and whether the completeness query finds what is missing."""
 
+import json
+
 from engine import SCHEMA
 from fleet import check, copy_of, deliver
 from node import COLUMNS, TENANTS
@@ -105,6 +107,23 @@ def missing_rows_are_found(cluster, nodes):
     cluster.on_shards("ALTER TABLE metering.journal_local DELETE WHERE digest = unhex(repeat('00', 32))", mutations_sync=2)
     check("given back", deliver(first, user, body, "head back").status, 200)
     check("clean in the end", findings(first), [])
+
+
+def lost_tails_are_found(cluster, nodes):
+    """A store was replaced: its first entry says how far the one before it had come."""
+    first = cluster.servers[0]
+    node = nodes[1]
+    last = node.journal()[-1]
+    for missing in (0, 3):
+        epoch = f"eeeeeeee-0000-4000-8000-{missing:012d}"
+        detail = json.dumps({"event": "store-replaced", "previous_epoch": last["epoch"],
+                             "previous_last_sequence": last["sequence"] + missing})
+        columns = ", ".join({"epoch": f"toUUID('{epoch}')", "detail": f"'{detail}'"}.get(name, f"`{name}`") for name in COLUMNS)
+        body = first.ask(f"SELECT {columns} FROM metering.journal FINAL WHERE node_id = '{node.name}' AND seq = 1 FORMAT MsgPack").body
+        check("the event is stored", deliver(first, "node_" + node.name, body, f"tail {missing}").status, 200)
+        expected = [("lost tail", last["sequence"] + 1, last["sequence"] + missing)] if missing else []
+        check(f"{missing} entries never arrived", findings(first), expected)
+        cluster.on_shards(f"ALTER TABLE metering.journal_local DELETE WHERE epoch = '{epoch}'", mutations_sync=2)
 
 
 def schema_is_the_agents(cluster, one_server):

@@ -73,11 +73,28 @@ FROM
 GROUP BY node_id, epoch, seq, hour, meter_id
 HAVING promised_sum != stored_sum;
 
+-- A store that was replaced says how far the one before it had come: entries up to there were made, wherever they are now.
+CREATE OR REPLACE VIEW metering.lost_tails AS
+SELECT r.node_id AS node_id, r.previous AS epoch, l.last_seq + 1 AS first_seq, r.ended AS last_seq
+FROM
+(
+    SELECT DISTINCT node_id, toUUIDOrZero(JSONExtractString(detail, 'previous_epoch')) AS previous,
+           JSONExtractUInt(detail, 'previous_last_sequence') AS ended
+    FROM metering.entries
+    WHERE kind = 'event' AND JSONExtractString(detail, 'event') = 'store-replaced'
+) AS r
+LEFT JOIN (SELECT node_id, epoch, max(seq) AS last_seq FROM metering.entries GROUP BY node_id, epoch) AS l
+    ON l.node_id = r.node_id AND l.epoch = r.previous
+WHERE r.ended > l.last_seq;
+
 -- Everything that is wrong, in one table.
 CREATE OR REPLACE VIEW metering.findings AS
 SELECT node_id, epoch, 'hole' AS finding, first_seq, last_seq,
        concat(toString(last_seq - first_seq + 1), ' missing') AS explanation
 FROM metering.holes
+UNION ALL
+SELECT node_id, epoch, 'lost tail', first_seq, last_seq, concat(toString(last_seq - first_seq + 1), ' never arrived before the store was replaced')
+FROM metering.lost_tails
 UNION ALL
 SELECT node_id, epoch, 'fork', seq, seq, concat(toString(copies), ' entries with one number')
 FROM metering.forks
