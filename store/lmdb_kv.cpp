@@ -595,24 +595,4 @@ Result<std::unique_ptr<KeyValue>> open_lmdb(const fs::path& directory, const Lmd
   }
 }
 
-Status copy_lmdb(const fs::path& from, const fs::path& to) {
-  std::error_code error;
-  if (fs::exists(to, error)) return Error{ErrorCode::kInvalidInput, to.string() + " exists already"};
-  LmdbOptions options;
-  options.read_only = true;
-  if (!fs::exists(from / "data.mdb", error)) {
-    if (error && is_denied(error.value())) return denied(from, error.value());
-    return Error{ErrorCode::kNotFound, "there is no store at " + from.string()};
-  }
-  Result<std::shared_ptr<Environment>> environment = open_environment(from, options);
-  if (!environment) return environment.error();
-  if (Status made = make_directory(to); !made) return made;
-  const std::u8string path = to.u8string();
-  const int code = mdb_env_copy((*environment)->handle, reinterpret_cast<const char*>(path.c_str()));
-  if (code != MDB_SUCCESS) return failed("cannot copy the store to " + to.string(), code);
-  if (Status synced = sync_file(to / "data.mdb"); !synced) return synced;
-  if (Status synced = sync_directory(to); !synced) return synced;
-  return sync_directory(fs::absolute(to).lexically_normal().parent_path());
-}
-
 }  // namespace nodemeter

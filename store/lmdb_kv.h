@@ -42,8 +42,4 @@ struct LmdbOptions {
 // locks: nobody may write to it meanwhile.
 Result<std::unique_ptr<KeyValue>> open_lmdb(const std::filesystem::path& directory, const LmdbOptions& options);
 
-// Copies the store of `from`, as of one moment, into the new directory `to`; a writer may go on meanwhile. `from` must
-// not be open in this process. Durable on success. kInvalidInput: `to` exists already. Else as open_lmdb, and kFull.
-Status copy_lmdb(const std::filesystem::path& from, const std::filesystem::path& to);
-
 }  // namespace nodemeter

@@ -237,16 +237,4 @@ TEST_CASE("an account that may not read the store is told path and account", "[l
   CHECK(text.find("sudo") != std::string::npos);
 }
 
-TEST_CASE("a copy is of one moment and opens like the original", "[lmdb]") {
-  const TemporaryDirectory directory;
-  {
-    const auto kv = taken(open_lmdb(directory.path() / "kv", {}));
-    for (int i = 0; i < 50; ++i) require_ok(kv->commit(entry(i, 10'000)));
-  }
-  require_ok(copy_lmdb(directory.path() / "kv", directory.path() / "copy"));
-  CHECK(copy_lmdb(directory.path() / "kv", directory.path() / "copy").error().code == ErrorCode::kInvalidInput);
-  const auto copy = taken(open_lmdb(directory.path() / "copy", {}));
-  CHECK(all_rows(*copy, Table::kMeta) == "head=100049 ");
-}
-
 }  // namespace nodemeter
