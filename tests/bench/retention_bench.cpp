@@ -1,10 +1,12 @@
 // How large a journal becomes, how long it takes to open, and what retention costs beside sampling.
 //
 //   retention_bench [--tiny] [--days N] [--vms N] [--directory D]
+//   retention_bench --gib N [--directory D]
 //
 // The real agent meters a steady node, one sample an hour in virtual time, until the retention is full; then it goes on
 // for ten days under retention, and at the end retention is cut by ten days, which makes a backlog. `--directory` keeps
-// the state directory there.
+// the state directory there. With `--gib` a VM's hour is repeated through the journal alone, many to a commit, each
+// with its manifest, until the file is that large; then it is opened.
 
 #include <algorithm>
 #include <cstdlib>
@@ -24,10 +26,12 @@ namespace fs = std::filesystem;
 constexpr Milliseconds kHour{3'600'000};
 constexpr Milliseconds kDay{86'400'000};
 constexpr int kDaysUnderRetention = 10;
+constexpr int kEntriesPerCommit = 10'000;
 
 struct Arguments {
   std::uint32_t days = 400;
   std::uint32_t vms = 200;
+  std::uint64_t gib = 0;
   bool tiny = false;
   fs::path directory;
 };
@@ -41,6 +45,35 @@ class Bench {
         node_(clock_, arguments.vms, 1),
         key_(SigningKey::from_seed(std::string(32, 'k')).value()),
         file_(journal_directory(arguments.directory) / "data.mdb") {}
+
+  void run_large() {
+    open(100 * 365 * kDay);
+    for (int hour = 0; hour < 3; ++hour) sample();
+    const std::vector<Entry> hours = usage_entries();
+    agent_.reset();
+    {
+      JournalOptions options;
+      options.node = *NodeId::parse("bench");
+      options.key = key_;
+      auto journal = Journal::open(*store_, options, random_);
+      require(journal.ok(), "journal");
+      std::int64_t closed_until = (*journal)->state().closed_until;
+      while (store_->usage().used_bytes >> 30 < arguments_.gib) {
+        clock_.pass(kHour);
+        JournalCommit commit;
+        for (int i = 0; i < kEntriesPerCommit; ++i) {
+          commit.entries.push_back(hours[static_cast<std::size_t>(i) % hours.size()]);
+        }
+        commit.closed_until = ++closed_until;
+        require((*journal)->commit(commit, clock_.now().utc).ok(), "commit");
+      }
+    }
+    open_agent(100 * 365 * kDay);
+    print_size("large");
+    agent_.reset();
+    store_.reset();
+    print_opening();
+  }
 
   void run() {
     open(100 * 365 * kDay);
@@ -92,6 +125,16 @@ class Bench {
     auto agent = Agent::open(options, {clock_, node_, *store_, nullptr, nullptr, random_, log_});
     require(agent.ok(), "agent");
     agent_ = std::move(*agent);
+  }
+
+  [[nodiscard]] std::vector<Entry> usage_entries() const {
+    std::vector<Entry> entries;
+    const Status visited = Reader::on(*store_)->for_each(1, [&](const Entry& entry, std::string_view /*row*/) {
+      if (entry.kind == EntryKind::kUsage) entries.push_back(entry);
+      return true;
+    });
+    require(visited.ok() && !entries.empty(), "usage entries");
+    return entries;
   }
 
   double step() {
@@ -188,6 +231,7 @@ Arguments arguments_of(int argc, char** argv) {
     ++i;
     if (word == "--days") arguments.days = static_cast<std::uint32_t>(std::strtoul(value, nullptr, 10));
     if (word == "--vms") arguments.vms = static_cast<std::uint32_t>(std::strtoul(value, nullptr, 10));
+    if (word == "--gib") arguments.gib = std::strtoull(value, nullptr, 10);
     if (word == "--directory") arguments.directory = value;
   }
   require(arguments.days > 1 && arguments.vms > 0, "arguments");
@@ -203,8 +247,12 @@ int main(int argc, char** argv) {
     arguments.directory = fs::temp_directory_path() / ("nodemeter-bench-" + Random::from_system().uuid().text());
   }
   fs::create_directories(arguments.directory);
-  std::printf("%u VMs, %u days\n", arguments.vms, arguments.days);
-  Bench(arguments).run();
+  if (arguments.gib == 0) {
+    std::printf("%u VMs, %u days\n", arguments.vms, arguments.days);
+    Bench(arguments).run();
+  } else {
+    Bench(arguments).run_large();
+  }
   if (!keep) fs::remove_all(arguments.directory);
   return 0;
 }
