@@ -52,15 +52,13 @@ bool lowers(const Levels& levels, const VmEvent& event) {
 Meter::Meter(const MeterOptions& options, Recall recall) : options_(options), recall_(std::move(recall)) {}
 
 void Meter::restore(NodeState node, std::vector<VmState> vms) {
+  NM_ASSERT(!node_.started);
   node_ = node;
-  vms_.clear();
   for (VmState& vm : vms) {
     if (!vm.present || vm.levels.power == Power::kOff) vm.no_run_at = vm.seen;
     const VmId id = vm.vm;
     vms_.emplace(id, std::move(vm));
   }
-  former_.clear();
-  gap_cause_ = "agent down";
 }
 
 void Meter::begin_empty(const BootId& boot, MonotonicTime monotonic, UtcTime utc_now) {
@@ -105,7 +103,6 @@ std::vector<Entry> Meter::close_all() {
 // --- One interval: from the previous sample to this one ------------------------------------------------------------
 
 void Meter::begin_interval(const Sample& sample) {
-  interval_ = Interval{};
   interval_.sample = &sample;
   interval_.first = !node_.started;
   if (interval_.first) interval_.previous_complete = kNeverComplete;
@@ -146,9 +143,8 @@ VmState* Meter::find(const VmId& vm) {
     stored = recall_(vm);
   }
   if (!stored) return nullptr;
-  stored->no_run_at = stored->boot == interval_.sample->boot ? stored->seen : MonotonicTime{};
+  stored->no_run_at.emplace();  // It was away. What it runs next began after that; arrive() knows when.
   forgotten_.erase(vm);
-  gone_rows_.erase(vm);
   return &vms_.emplace(vm, std::move(*stored)).first->second;
 }
 
@@ -161,7 +157,6 @@ VmState& Meter::enter(const VmId& vm) {
   if (!interval_.first && interval_.previous_complete != kNeverComplete) {
     // The node was seen without it: whatever it runs began after that.
     fresh.seen = fresh.no_run_at.emplace(interval_.previous_complete);
-    fresh.seen_utc = label(fresh.seen);
   }
   return fresh;
 }
@@ -186,7 +181,6 @@ bool Meter::unwatched(const VmState& vm) {
 }
 
 void Meter::seen_until(VmState& vm, MonotonicTime to) {
-  touch(vm);
   vm.seen = to;
   vm.boot = interval_.sample->boot;
   vm.seen_utc = label(to);
@@ -201,9 +195,7 @@ void Meter::apply(const VmEvent& event) {
   const bool too_late = vm.present && same_boot && event.at < vm.seen && lowers(vm.levels, event);
   const bool starts = event.kind == VmEventKind::kStarted || event.kind == VmEventKind::kResumed;
   Levels just_before = vm.levels;
-  if (event.levels && event.kind == VmEventKind::kResized) {
-    just_before = smaller(vm.levels, told(vm.levels, *event.levels));
-  }
+  if (event.levels) just_before = smaller(vm.levels, told(vm.levels, *event.levels));
   just_before.power = Power::kOff;  // On at the event is not on before it: no event proves one run over a stretch.
   if (vm.present) advance(vm, at, just_before);
   const std::string_view word = event_word(event.kind);
@@ -218,6 +210,7 @@ void Meter::apply(const VmEvent& event) {
   if (event.kind == VmEventKind::kDeparted) {
     if (vm.present) {
       depart(vm, at, event.how);
+      if (!too_late) record_event(&vm, word, event.how, label(at));
     } else {
       // Nobody saw it arrive; from now on it is known not to be here.
       if (vm.boot != interval_.sample->boot) vm.tracks.clear();
@@ -254,10 +247,10 @@ void Meter::arrive(VmState& vm, MonotonicTime at) {
   if (vm.boot == interval_.sample->boot) {
     // Its process may be the one that was here before: a migration that failed. Then its counters go on.
     if (!vm.tracks.empty()) former_[vm.vm] = std::exchange(vm.tracks, {});
-    if (vm.no_run_at) vm.no_run_at = std::max(*vm.no_run_at, at);
+    if (vm.no_run_at) vm.no_run_at = at;
   } else {
     vm.tracks.clear();
-    vm.no_run_at = std::max(vm.no_run_at.value_or(MonotonicTime{}), at);
+    vm.no_run_at = at;
   }
   vm.present = true;
   vm.left_behind = false;
@@ -327,7 +320,6 @@ void Meter::found(VmState& vm, const VmReading& reading) {
   vm.name = display_text(reading.name, kNameMax);
   arrive(vm, since);
   record_event(&vm, "arrived", "found", label(since));
-  if (since < now) touch(vm).estimated = true;
   if (since < now) cover(vm, {label(since), label(now)}, vm.levels, status_bit::kEstimated);
   seen_until(vm, now);
 }
@@ -338,7 +330,7 @@ void Meter::describe(VmState& vm, const VmReading& reading) {
     vm.owner = std::make_shared<const Owner>(reading.owner);
     record_event(&vm, "owner-changed", reading.owner.known ? "known" : "unknown", label(now));
   }
-  if (reading.name == vm.name && vm.name.size() <= kNameMax) return;
+  if (reading.name == vm.name) return;
   const std::string name = display_text(reading.name, kNameMax);
   if (vm.name != name && !vm.name.empty()) record_event(&vm, "renamed", name, label(now));
   vm.name = name;
@@ -357,11 +349,10 @@ void Meter::settle_unlisted(VmState& vm) {
   if (!vm.present) return;
   // Its departure event may still be on its way: one sample's patience. Then it ends at its last proof.
   if (interval_.watched && vm.boot == interval_.sample->boot && vm.seen >= interval_.previous) return;
-  touch(vm);
   const UtcTime last_proof = vm.boot == interval_.sample->boot ? label(vm.seen) : vm.seen_utc;
   if (vm.levels.power != Power::kOff) mark(vm, last_proof, status_bit::kUsageLost);
   vm.present = false;
-  vm.no_run_at = vm.boot == interval_.sample->boot ? vm.seen : MonotonicTime{};
+  vm.no_run_at.emplace();
   record_event(&vm, "departed", "found missing", last_proof);
 }
 

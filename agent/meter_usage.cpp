@@ -125,14 +125,10 @@ void Meter::depart(VmState& vm, MonotonicTime at, const std::string& how) {
   vm.present = false;
   vm.left_behind = how == "migrated";
   // A migration may fail, and then the same process goes on.
-  if (const auto former = former_.find(vm.vm); former != former_.end() && vm.tracks.empty()) {
-    vm.tracks = std::move(former->second);
-  }
-  former_.erase(vm.vm);
+  if (auto former = former_.extract(vm.vm)) vm.tracks = std::move(former.mapped());
   if (!vm.left_behind) vm.tracks.clear();
   vm.levels.power = Power::kOff;
   vm.no_run_at = at;
-  record_event(&vm, "departed", how, label(at));
 }
 
 // Nobody can read the counters any more: what was used since their last reading is not known.
@@ -284,8 +280,10 @@ void Meter::count_delta(VmState& vm, MeterIndex meter, std::uint64_t delta, Mono
   // The interval ends at its last instant: a reading exactly on an edge speaks for the hour before it.
   const std::int64_t last_hour = hour_of(end > begin ? end - 1 : begin);
   // Readings were missing in between, and the shares of the hours are by time alone.
-  const bool shared_out = hour_of(begin) < last_hour && from < touch(vm).seen;
-  const std::uint32_t status = touch(vm).estimated || shared_out ? status_bit::kEstimated : 0;
+  const Interval::Touched& touched = touch(vm);
+  const bool missing = touched.boot == interval_.sample->boot && from < touched.seen;
+  const bool shared_out = hour_of(begin) < last_hour && missing;
+  const std::uint32_t status = touched.estimated || shared_out ? status_bit::kEstimated : 0;
   const auto count = [&](std::int64_t hour, std::uint64_t quantity) {
     OpenHour& open = open_hour(vm, hour);
     at(open.quantity, meter) += quantity;
@@ -308,7 +306,6 @@ void Meter::mark(VmState& vm, UtcTime at, std::uint32_t status) {
   // An instant on an edge ends the hour before it; if that hour holds nothing of this VM, it begins the next.
   const auto before = vm.hours.find(hour_of(t - 1));
   const std::int64_t hour = before != vm.hours.end() ? before->first : hour_of(t);
-  touch(vm);
   open_hour(vm, hour).status |= status;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -47,14 +48,15 @@ class MeterFixture {
   static constexpr std::int64_t kBootLead = 1000;
   static inline const UtcTime kStart = *parse_time("2026-01-01T00:00:00Z");
 
-  explicit MeterFixture(const MeterOptions& options = {})
-      : meter_(options, [this](const VmId& vm) { return recall(vm); }) {
+  explicit MeterFixture(const MeterOptions& options = {}) : options_(options) {
     boot_.bytes[0] = 1;
+    new_meter();
   }
 
   // The store has watched an empty node from `s` on.
   void empty_from(std::int64_t s) {
-    meter_.begin_empty(boot_, monotonic(s), wall(s));
+    meter_->begin_empty(boot_, monotonic(s), wall(s));
+    keep_rows();
     unbroken_ = true;
   }
 
@@ -88,7 +90,7 @@ class MeterFixture {
     sample.events_unbroken = unbroken_;
     sample.events = std::exchange(events_, {});
     for (const auto& [n, vm] : vms_) sample.vms.push_back(reading(n, vm, sample.taken_at));
-    keep(meter_.step(sample));
+    keep(meter_->step(sample));
     unbroken_ = true;
   }
 
@@ -96,17 +98,18 @@ class MeterFixture {
   void synchronised(bool is) { synchronised_ = is; }
   void break_events() { unbroken_ = false; }
   void source_failed() {
-    meter_.source_failed("source failed");
+    meter_->source_failed("source failed");
     unbroken_ = false;
   }
   void step_clock(std::int64_t by_s) { wall_offset_ += std::chrono::seconds(by_s); }
   void move_clock_ms(std::int64_t by) { wall_offset_ += Milliseconds(by); }
 
-  // The agent restarts from what it stored.
+  // The agent restarts from what it stored, and from nothing else.
   void restart_agent() {
     keep_rows();
     StoredMeter stored = this->stored();
-    meter_.restore(stored.node, std::move(stored.vms));
+    new_meter();
+    meter_->restore(stored.node, std::move(stored.vms));
     unbroken_ = false;
   }
 
@@ -117,7 +120,7 @@ class MeterFixture {
     boot_began_s_ = s;
   }
 
-  void close() { keep(meter_.close_all()); }
+  void close() { keep(meter_->close_all()); }
 
   // Usage records as "vm hour covered gap [status] meter=quantity …", one line each, in order.
   std::string usage(std::initializer_list<MeterIndex> meters = {MeterIndex::kBaseVmHours}) const {
@@ -175,7 +178,7 @@ class MeterFixture {
   const std::vector<Entry>& entries() const { return entries_; }
   // Those that the last sample changed.
   const std::vector<std::pair<std::string, std::optional<std::string>>>& last_rows() const { return last_rows_; }
-  Meter& meter() { return meter_; }
+  Meter& meter() { return *meter_; }
   MonotonicTime monotonic(std::int64_t s) const { return MonotonicTime{std::chrono::seconds(s - boot_began_s_)}; }
 
  private:
@@ -237,7 +240,7 @@ class MeterFixture {
 
   void keep_rows() {
     if (rows_wait_) return;
-    last_rows_ = meter_.take_changed_rows();
+    last_rows_ = meter_->take_changed_rows();
     for (auto& [key, row] : last_rows_) {
       if (row) {
         rows_.insert_or_assign(key, *row);
@@ -247,9 +250,9 @@ class MeterFixture {
     }
     // Whatever the meter did: the rows say all of what it remembers.
     const StoredMeter stored = this->stored();
-    REQUIRE(encode_node_state(stored.node) == encode_node_state(meter_.node()));
-    REQUIRE(stored.vms.size() == meter_.vms().size());
-    for (const VmState& vm : stored.vms) REQUIRE(encode_vm_state(vm) == encode_vm_state(meter_.vms().at(vm.vm)));
+    REQUIRE(encode_node_state(stored.node) == encode_node_state(meter_->node()));
+    REQUIRE(stored.vms.size() == meter_->vms().size());
+    for (const VmState& vm : stored.vms) REQUIRE(encode_vm_state(vm) == encode_vm_state(meter_->vms().at(vm.vm)));
   }
 
   StoredMeter stored() const {
@@ -263,7 +266,12 @@ class MeterFixture {
     return row == rows_.end() ? std::nullopt : decode_vm_state(row->second);
   }
 
-  Meter meter_;
+  void new_meter() {
+    meter_ = std::make_unique<Meter>(options_, [this](const VmId& vm) { return recall(vm); });
+  }
+
+  const MeterOptions options_;
+  std::unique_ptr<Meter> meter_;
   BootId boot_;
   std::int64_t boot_began_s_ = -kBootLead;
   Milliseconds wall_offset_{0};

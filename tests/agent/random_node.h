@@ -6,6 +6,7 @@
 
 #include <array>
 #include <map>
+#include <memory>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -64,10 +65,10 @@ class RandomNode {
     std::int64_t split_ms = 0;  // Not 0: an extra sample whenever this much has passed.
   };
 
-  explicit RandomNode(const Options& options)
-      : options_(options), meter_(MeterOptions{}, [this](const VmId& vm) { return recall(vm); }) {
+  explicit RandomNode(const Options& options) : options_(options) {
     boot_.bytes[0] = 1;
-    meter_.begin_empty(boot_, MonotonicTime{Milliseconds{now_}}, wall());
+    new_meter();
+    meter_->begin_empty(boot_, MonotonicTime{Milliseconds{now_}}, wall());
   }
 
   void play(const std::vector<Move>& script) {
@@ -81,10 +82,10 @@ class RandomNode {
     sample();
     pass(1000);
     sample();
-    keep(meter_.close_all());
+    keep(meter_->close_all());
   }
 
-  const Meter& meter() const { return meter_; }
+  const Meter& meter() const { return *meter_; }
   const std::vector<Entry>& entries() const { return entries_; }
   const Totals& truth() const { return truth_; }
   // Counters as far as somebody read them before their run ended.
@@ -237,7 +238,7 @@ class RandomNode {
     watched_ = false;
     events_.clear();
     if (move.act == Act::kRestartAgent) restart();
-    if (move.act == Act::kSourceFails) meter_.source_failed("source failed");
+    if (move.act == Act::kSourceFails) meter_->source_failed("source failed");
     if (move.act == Act::kServiceAway) known_only_ = true;
     if (move.act != Act::kRebootHost) return;
     known_only_ = false;
@@ -258,7 +259,8 @@ class RandomNode {
 
   void restart() {
     Result<StoredMeter> stored = decode_rows({rows_.begin(), rows_.end()});
-    meter_.restore(stored->node, std::move(stored->vms));
+    new_meter();
+    meter_->restore(stored->node, std::move(stored->vms));
   }
 
   void sample() {
@@ -281,7 +283,7 @@ class RandomNode {
       if (!vm.present || (known_only_ && vm.levels.power == Power::kOff)) continue;
       sample.vms.push_back(reading(n, vm));
     }
-    keep(meter_.step(sample));
+    keep(meter_->step(sample));
     watched_ = true;
     known_only_ = false;
   }
@@ -326,7 +328,7 @@ class RandomNode {
 
   void keep(std::vector<Entry> entries) {
     entries_.insert(entries_.end(), entries.begin(), entries.end());
-    for (auto& [key, row] : meter_.take_changed_rows()) {
+    for (auto& [key, row] : meter_->take_changed_rows()) {
       if (row) {
         rows_.insert_or_assign(key, *row);
       } else {
@@ -335,8 +337,12 @@ class RandomNode {
     }
   }
 
+  void new_meter() {
+    meter_ = std::make_unique<Meter>(MeterOptions{}, [this](const VmId& vm) { return recall(vm); });
+  }
+
   const Options options_;
-  Meter meter_;
+  std::unique_ptr<Meter> meter_;
   BootId boot_;
   std::int64_t now_ = 0;       // Since the boot.
   std::int64_t up_since_ = 0;  // The boot.
