@@ -80,6 +80,7 @@ if(CMAKE_SYSTEM_NAME STREQUAL Linux)
   install(FILES platform/systemd/nodemeter.service platform/systemd/nodemeter-aggregator.service
     DESTINATION lib/systemd/system)
   install(FILES platform/nodemeter.toml DESTINATION ${CMAKE_INSTALL_DOCDIR})
+  install(DIRECTORY uploader/clickhouse DESTINATION ${CMAKE_INSTALL_DOCDIR})
   # The configuration of /usr lies in /etc, of any other prefix in its own etc (GNU's rule); decided on installation,
   # because the package is built with another prefix than the build tree was configured with.
   install(CODE "

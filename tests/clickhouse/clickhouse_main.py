@@ -52,6 +52,7 @@ def main():
     try:
         case("two shards and one server start", start, cluster, one_server)
         case("the schema is the agent's", reading_cases.schema_is_the_agents, cluster, one_server)
+        case("the users as SQL can be read", reading_cases.users_as_sql_can_be_read, one_server)
         nodes += case("two nodes deliver", delivery_cases.two_nodes_deliver, cluster, folder, binaries, NODES)
         case("repeats collapse", delivery_cases.repeats_collapse, cluster, nodes)
         case("a fork shows", delivery_cases.a_fork_shows, cluster, nodes)

@@ -2,7 +2,7 @@
 
 import json
 
-from engine import SCHEMA
+from engine import SCHEMA, statements
 from fleet import check, copy_of, deliver
 from node import COLUMNS, TENANTS
 
@@ -141,3 +141,16 @@ def schema_is_the_agents(cluster, one_server):
     [table] = [statement for statement in text if "ENGINE = Replicated" in statement]
     table = table[table.index("CREATE TABLE"):].replace("journal_local\n", "journal_replicated\n", 1)
     check("the replicated table as written, without a keeper", first.ask(table).code, 225)
+
+
+def users_as_sql_can_be_read(server):
+    """The engine has no writable list of users; its parser reads the statements, and they grant what users.xml grants."""
+    text = (SCHEMA / "users.sql").read_text()
+    found = statements(text)
+    check("statements", len(found) > 20, True)
+    for statement in found:
+        answer = server.ask("SELECT formatQuerySingleLine({s:String}) != ''", param_s=" ".join(statement.split()))
+        check(f"parsed: {statement[:80]}", (answer.status, answer.body.strip()), (200, b"1"))
+    check("a statement that is none", server.ask("SELECT formatQuerySingleLine('CREATE ROW POLICIES a')").code, 62)
+    grants = {line.split("<query>")[1].split("</query>")[0] for line in (SCHEMA / "users.xml").read_text().splitlines() if "<query>" in line}
+    check("the grants of both", {" ".join(s.rstrip(";").split()[:-2]) for s in found if s.startswith(("GRANT INSERT", "GRANT SELECT"))}, grants)
