@@ -60,6 +60,7 @@ def main():
         case("tenants see their own rows only", reading_cases.tenants_see_their_own, cluster, nodes)
         case("missing rows are found", reading_cases.missing_rows_are_found, cluster, nodes)
         case("lost tails are found", reading_cases.lost_tails_are_found, cluster, nodes)
+        case("unknown meters break nothing", reading_cases.unknown_meters_break_nothing, cluster, nodes)
         case("codes that can be provoked", answer_cases.provoked_codes, probe)
         case("codes from recorded answers", answer_cases.recorded_codes, probe)
         case("no code is left out", answer_cases.every_code_is_tried, ROOT)

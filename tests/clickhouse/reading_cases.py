@@ -126,6 +126,24 @@ def lost_tails_are_found(cluster, nodes):
         cluster.on_shards(f"ALTER TABLE metering.journal_local DELETE WHERE epoch = '{epoch}'", mutations_sync=2)
 
 
+def unknown_meters_break_nothing(cluster, nodes):
+    """A newer agent may have more meters than this catalogue: base units are there, and everybody else's rows are read."""
+    first = cluster.servers[0]
+    node = nodes[0]
+    unknown = "99999999-0000-4000-8000-000000000000"
+    columns = ", ".join({"epoch": f"toUUID('{unknown}')", "meter.id": f"[toUUID('{unknown}')]", "meter.quantity": "[18446744073709551615]",
+                         "meter.register": "[1]"}.get(name, f"`{name}`") for name in COLUMNS)
+    body = first.ask(f"SELECT {columns} FROM metering.journal FINAL WHERE node_id = '{node.name}' AND kind = 'usage' ORDER BY seq LIMIT 2 FORMAT MsgPack").body
+    before = first.value("SELECT count() FROM metering.usage WHERE quantity IS NOT NULL")
+    check("the rows are stored", deliver(first, "node_" + node.name, body, "unknown meter").status, 200)
+    for view in ("usage_hourly", "usage_daily"):
+        total = first.value(f"SELECT toString(sum(base_quantity)) FROM metering.{view} WHERE meter_id = '{unknown}'")
+        check(f"{view}: sums pass 64 bits", total, str(2 * (2**64 - 1)))
+    check("no quantity is invented", first.rows(f"SELECT DISTINCT quantity, meter_name FROM metering.usage WHERE meter_id = '{unknown}'"), [(None, "")])
+    check("everybody else's are there", first.value("SELECT count() FROM metering.usage WHERE quantity IS NOT NULL"), before)
+    cluster.on_shards(f"ALTER TABLE metering.journal_local DELETE WHERE epoch = '{unknown}'", mutations_sync=2)
+
+
 def schema_is_the_agents(cluster, one_server):
     """Both forms of the table have the columns that the agent sends, in its order, and the same checks."""
     sql = "SELECT name, type, compression_codec FROM system.columns WHERE database = 'metering' AND table = '{}' ORDER BY position"

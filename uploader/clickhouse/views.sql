@@ -33,10 +33,11 @@ WHERE kind = 'usage';
 
 -- One row per usage entry and meter. `quantity` has 10 decimals, rounded half-even, as everywhere in nodemeter; it is for
 -- reading: sums are made of `base_quantity`, as 128 bits (sum of UInt64 wraps around silently), and rounded after that.
+-- A meter that is not in the catalogue has base units only: its quantity is NULL, its name empty.
 CREATE OR REPLACE VIEW metering.usage AS
 WITH (n, d) -> intDiv(n, d) + (2 * (n % d) > d OR (2 * (n % d) = d AND intDiv(n, d) % 2 = 1)) AS half_even
 SELECT u.*, m.name AS meter_name, m.unit AS unit,
-       toDecimal256(half_even(toUInt256(u.base_quantity) * m.multiplier * 10000000000, m.divisor), 10) / 10000000000 AS quantity
+       toDecimal256(half_even(toUInt256(u.base_quantity) * m.multiplier * 10000000000, nullIf(m.divisor, 0)), 10) / 10000000000 AS quantity
 FROM metering.usage_entries AS u
 LEFT JOIN metering.meters AS m ON m.id = u.meter_id;
 
@@ -44,7 +45,7 @@ LEFT JOIN metering.meters AS m ON m.id = u.meter_id;
 CREATE OR REPLACE VIEW metering.usage_hourly AS
 WITH (n, d) -> intDiv(n, d) + (2 * (n % d) > d OR (2 * (n % d) = d AND intDiv(n, d) % 2 = 1)) AS half_even
 SELECT s.*, m.name AS meter_name, m.unit AS unit,
-       toDecimal256(half_even(toUInt256(s.base_quantity) * m.multiplier * 10000000000, m.divisor), 10) / 10000000000 AS quantity
+       toDecimal256(half_even(toUInt256(s.base_quantity) * m.multiplier * 10000000000, nullIf(m.divisor, 0)), 10) / 10000000000 AS quantity
 FROM
 (
     SELECT tenant_id, subscription_id, vm_id, billable, toStartOfHour(usage_start) AS hour, meter_id,
@@ -59,7 +60,7 @@ LEFT JOIN metering.meters AS m ON m.id = s.meter_id;
 CREATE OR REPLACE VIEW metering.usage_daily AS
 WITH (n, d) -> intDiv(n, d) + (2 * (n % d) > d OR (2 * (n % d) = d AND intDiv(n, d) % 2 = 1)) AS half_even
 SELECT s.*, m.name AS meter_name, m.unit AS unit,
-       toDecimal256(half_even(toUInt256(s.base_quantity) * m.multiplier * 10000000000, m.divisor), 10) / 10000000000 AS quantity
+       toDecimal256(half_even(toUInt256(s.base_quantity) * m.multiplier * 10000000000, nullIf(m.divisor, 0)), 10) / 10000000000 AS quantity
 FROM
 (
     SELECT tenant_id, subscription_id, vm_id, billable, toDate(usage_start) AS day, meter_id,
