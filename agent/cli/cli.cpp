@@ -103,7 +103,8 @@ void add_usage_verb(CLI::App& app, CommandLine& line) {
   verb.add_option("--subscription", usage_options.subscription, "Only this subscription");
   verb.add_option("--vm", usage_options.vm, "Only this VM");
   verb.add_option("--meter", usage_options.meter, "Only this meter, by id or name");
-  verb.add_option("--format", usage_options.format, "table, json or csv (default: table)");
+  verb.add_option("--format", usage_options.format,
+                  "table, json, or csv (UTF-8 with a byte order mark, for Excel and Power BI); default: table");
   verb.add_option("--page-size", usage_options.page_size,
                   "Rows per page (default: all; 1000 with --reported-start-time)")
       ->check(CLI::Range(1u, 1'000'000u));

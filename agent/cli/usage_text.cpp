@@ -13,6 +13,10 @@ namespace {
 constexpr std::size_t kNameShownMax = 32;
 constexpr std::size_t kHowShownMax = 120;
 
+// Without it Excel takes the file for the code page of its country and spoils every name that is not ASCII. Power BI
+// and the readers of RFC 4180 in use skip it.
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+
 const char* state_word(const HourState& hour) {
   if (hour.not_metered) return "not in this journal";
   if (hour.open) return "open";
@@ -118,7 +122,8 @@ std::string usage_json(const UsageAnswer& answer, const UsageQuery& query) {
 }
 
 std::string usage_csv(const UsageAnswer& answer, const UsageQuery& query) {
-  std::string text = csv_line({"usageStartTime", "usageEndTime", "subscriptionId", "tenantId", "vm", "vmName",
+  std::string text = std::string(kByteOrderMark) +
+                     csv_line({"usageStartTime", "usageEndTime", "subscriptionId", "tenantId", "vm", "vmName",
                                "resourceUri", "location", "vcores", "billable", "meterId", "meterName", "quantity",
                                "unit", "quantityBase", "baseUnit", "status", "tags"});
   for (const auto& [key, row] : answer.rows) {

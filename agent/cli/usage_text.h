@@ -1,4 +1,5 @@
-// Usage aggregates as a table, JSON (the shape of Azure's UsageAggregate) and CSV; gaps and events as lines. Pure.
+// Usage aggregates as a table, JSON (the shape of Azure's UsageAggregate) and CSV (RFC 4180, in UTF-8 with a byte order
+// mark: that is what Excel needs to read it as such); gaps and events as lines. Pure.
 //
 // Quantities are rounded once, here, after everything was summed.
 

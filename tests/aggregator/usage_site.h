@@ -132,14 +132,16 @@ class UsageSite {
     store = std::move(*opened);
   }
 
-  void deliver(const std::string& rows, const std::string& when) {
-    const auto batch = decode_batch({}, rows, {});
+  void deliver(const std::string& rows, const std::string& when, const IngestLimits& limits = {}) {
+    const auto batch = decode_batch({}, rows, limits);
     REQUIRE(std::holds_alternative<IngestBatch>(batch));
     const auto stored = store->store(std::get<IngestBatch>(batch), at(when));
     REQUIRE(stored.ok());
     REQUIRE(std::holds_alternative<StoreOutcome>(*stored));
   }
-  void deliver(UsageNode& node, const std::string& when) { deliver(node.take(), when); }
+  void deliver(UsageNode& node, const std::string& when, const IngestLimits& limits = {}) {
+    deliver(node.take(), when, limits);
+  }
 
   UsageApi& api(const std::string& tokens = kTokens, UsageApiOptions options = {}) {
     const auto registry = TokenRegistry::parse(tokens);

@@ -45,6 +45,28 @@ std::optional<ChainHead> parse_head(std::string_view value) {
   return head;
 }
 
+Result<std::map<ChainKey, ChainHead>> read_heads(const Snapshot& snapshot) {
+  std::map<ChainKey, ChainHead> heads;
+  bool sound = true;
+  const Status scanned = snapshot.scan(Table::kState, "h", [&](std::string_view key, std::string_view value) {
+    if (!key.starts_with('h')) return false;
+    const std::optional<ChainKey> chain = parse_chain(key.substr(1));
+    const std::optional<ChainHead> head = parse_head(value);
+    sound = chain && head;
+    if (sound) heads.emplace(*chain, *head);
+    return sound;
+  });
+  if (!scanned) return scanned.error();
+  if (!sound) return Error{ErrorCode::kCorrupt, "a chain head of the aggregator's store makes no sense"};
+  return heads;
+}
+
+Result<UtcTime> read_arrival(const Snapshot& snapshot) {
+  const auto arrival = snapshot.get(Table::kMeta, kArrivalKey);
+  if (!arrival) return arrival.error();
+  return arrival->has_value() ? UtcTime(Milliseconds(ByteReader(**arrival).i64())) : UtcTime{};
+}
+
 Write format_write() {
   ByteWriter w;
   w.u32(kAggregatorFormat);
@@ -115,10 +137,12 @@ Status AggregatorStore::load() {
     Result<std::map<NodeId, KeyHistory>> keys = read_key_histories(**snapshot);
     if (!keys) return keys.error();
     keys_ = std::move(*keys);
-    const auto arrival = (*snapshot)->get(Table::kMeta, kArrivalKey);
+    const Result<UtcTime> arrival = read_arrival(**snapshot);
     if (!arrival) return arrival.error();
-    if (arrival->has_value()) arrival_ = UtcTime(Milliseconds(ByteReader(**arrival).i64()));
-    if (Status loaded = load_heads(**snapshot); !loaded) return loaded;
+    arrival_ = *arrival;
+    Result<std::map<ChainKey, ChainHead>> heads = read_heads(**snapshot);
+    if (!heads) return heads.error();
+    heads_ = std::move(*heads);
   }
   return version < kAggregatorFormat ? upgrade() : Done{};
 }
@@ -132,7 +156,7 @@ Status AggregatorStore::upgrade() {
   ChainKey chain;
   UtcTime arrived{};
   Status outcome = Done{};
-  const Status walked = for_each_row(kv_, std::nullopt, [&](const StoredRow& row) {
+  Status walked = for_each_row(kv_, std::nullopt, [&](const StoredRow& row) {
     const ChainKey here{row.node, row.epoch};
     if (!runs || here != chain || row.arrived != arrived) {
       if (runs) runs->append_writes(writes);
@@ -165,21 +189,6 @@ Status AggregatorStore::upgrade() {
   }
   writes.push_back(format_write());
   return kv_.commit(writes);
-}
-
-Status AggregatorStore::load_heads(const Snapshot& snapshot) {
-  bool sound = true;
-  Status scanned = snapshot.scan(Table::kState, "h", [&](std::string_view key, std::string_view value) {
-    if (!key.starts_with('h')) return false;
-    const std::optional<ChainKey> chain = parse_chain(key.substr(1));
-    const std::optional<ChainHead> head = parse_head(value);
-    sound = chain && head;
-    if (sound) heads_.emplace(*chain, *head);
-    return sound;
-  });
-  if (!scanned) return scanned;
-  if (!sound) return Error{ErrorCode::kCorrupt, "a chain head of the aggregator's store makes no sense"};
-  return Done{};
 }
 
 std::map<ChainKey, ChainHead> AggregatorStore::heads() const {
@@ -357,6 +366,22 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
   // Asked for only together with something new: a node that no longer has what is missing is not asked for ever.
   if (head.contiguous < batch.last) outcome.resend_from = head.contiguous + 1;
   return std::variant<StoreOutcome, Refusal>(outcome);
+}
+
+Result<StoreView> read_store_view(const KeyValue& kv) {
+  return consistent(kv, [](const Snapshot& snapshot) -> Result<StoreView> {
+    const auto format = snapshot.get(Table::kMeta, kFormatKey);
+    if (!format) return format.error();
+    if (!format->has_value() || *format != format_write().value) {
+      return Error{ErrorCode::kUnsupported,
+                   "the store has another format: start this version of nodemeter-aggregator on it once"};
+    }
+    Result<std::map<ChainKey, ChainHead>> heads = read_heads(snapshot);
+    if (!heads) return heads.error();
+    const Result<UtcTime> arrival = read_arrival(snapshot);
+    if (!arrival) return arrival.error();
+    return StoreView{.heads = std::move(*heads), .newest_arrival = *arrival};
+  });
 }
 
 Status for_each_row(const KeyValue& kv, const std::optional<NodeId>& node,

@@ -90,7 +90,6 @@ class AggregatorStore {
 
   explicit AggregatorStore(KeyValue& kv) : kv_(kv) {}
   Status load();
-  Status load_heads(const Snapshot& snapshot);
   Status upgrade();
   Result<bool> continues(const Snapshot& snapshot, const IngestBatch& batch) const;
   static Status plan_manifests(const Snapshot& snapshot, const IngestBatch& batch, ChainHead& head, Plan& plan);
@@ -103,6 +102,15 @@ class AggregatorStore {
   std::map<NodeId, KeyHistory> keys_;
   UtcTime arrival_{};
 };
+
+// What a program beside a running aggregator has to know. All of one moment.
+struct StoreView {
+  std::map<ChainKey, ChainHead> heads;
+  UtcTime newest_arrival{};
+};
+
+// kUnsupported: another format, which opening by an aggregator makes this one, or a newer one.
+Result<StoreView> read_store_view(const KeyValue& kv);
 
 // Visits the stored rows in key order (node, epoch, sequence, digest), of one node if given, until `visit` returns
 // false. Takes short snapshots: a slow reader costs a running aggregator nothing. kCorrupt: a key makes no sense.

@@ -10,17 +10,22 @@
 namespace nodemeter {
 namespace {
 
-const ConfigWords kSectionNames = {"listen", "state", "nodes", "tokens", "forward", "trial"};
+const ConfigWords kSectionNames = {"listen",       "state",    "nodes",   "tokens",
+                                   "registration", "commerce", "forward", "trial"};
 
 const ConfigWords kListenKeys = {"address", "cert_file", "key_file", "client_ca_file"};
 const ConfigWords kStateKeys = {"path", "size_max"};
 const ConfigWords kFileKeys = {"file"};
+const ConfigWords kRegistrationKeys = {"file", "upstream", "bearer_file"};
+const ConfigWords kCommerceKeys = {"target", "meter_map", "bearer_file"};
 const ConfigWords kTrialKeys = {"allow_simulated"};
 
 const ConfigSectionKeys kSections[] = {{"listen", kListenKeys},
                                        {"state", kStateKeys},
                                        {"nodes", kFileKeys},
                                        {"tokens", kFileKeys},
+                                       {"registration", kRegistrationKeys},
+                                       {"commerce", kCommerceKeys},
                                        {"forward", kUploadKeys},
                                        {"trial", kTrialKeys}};
 
@@ -47,6 +52,14 @@ AggregatorConfig parse_aggregator_config(std::string_view text, const std::strin
 
   file.section("nodes").text("file", config.nodes_file);
   file.section("tokens").text("file", config.tokens_file);
+  ConfigSection registration = file.section("registration");
+  registration.text("file", config.registration_file);
+  registration.text("upstream", config.upstream);
+  registration.text("bearer_file", config.upstream_bearer_file);
+  ConfigSection commerce = file.section("commerce");
+  commerce.text("target", config.commerce_target);
+  commerce.text("meter_map", config.meter_map_file);
+  commerce.text("bearer_file", config.commerce_bearer_file);
   read_upload_section(file.section("forward"), config.forward, config.forward_interval);
   file.section("trial").flag("allow_simulated", config.allow_simulated);
   for (const ConfigFault& fault : file.take_faults()) faults.messages.push_back(fault_text(name, fault));

@@ -25,6 +25,14 @@ struct AggregatorConfig {
   std::uint64_t size_max = 256ull << 30;  // The most that the store may grow to.
   // [nodes]
   std::string nodes_file;
+  // [registration]
+  std::string registration_file;
+  std::string upstream;              // "": customer subscriptions are kept in the file alone.
+  std::string upstream_bearer_file;  // File of the upstream server's token.
+  // [commerce]
+  std::string commerce_target;  // A directory or a URL; "": nothing is delivered.
+  std::string meter_map_file;   // "": both vcore meters, as Azure's price list has them.
+  std::string commerce_bearer_file;
   // [forward]
   CurlOptions forward;                    // No URL: nothing is passed on.
   Milliseconds forward_interval{10'000};  // At most this long from a batch's arrival to its first send onwards.

@@ -12,6 +12,7 @@
 #include "platform/text.h"
 #include "store/lmdb_kv.h"
 #include "uploader/aggregator/aggregator_store.h"
+#include "uploader/aggregator/business_verbs.h"
 #include "uploader/aggregator/config.h"
 #include "uploader/aggregator/import_file.h"
 #include "uploader/aggregator/row_json.h"
@@ -184,11 +185,13 @@ int run(int argc, char** argv) {
   CLI::App* const check = config->add_subcommand("check", "say what is wrong with it, by line");
   std::string file;
   check->add_option("file", file, "configuration file")->required();
+  BusinessVerbs business(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kWrongUse;
   }
+  if (const std::optional<int> code = business.run(std::cout, std::cerr)) return *code;
   if (*rows) return print_rows(state, node, json);
   if (*verify_verb) return verify(state);
   if (*import_verb) {
