@@ -50,10 +50,14 @@ Agent::Agent(const AgentOptions& options, const Seams& seams, std::unique_ptr<Jo
     : options_(options),
       seams_(seams),
       journal_(std::move(journal)),
-      keeper_(*journal_, seams.store, options.retention, seams.transport != nullptr),
+      keeper_(*journal_, seams.store, options.retention, seams.transport != nullptr || seams.medium != nullptr),
       meter_(options.meter, recall_from(*journal_, pending_rows_)),
       schedule_(options.sample_interval),
       started_(seams.clock.now().utc) {
+  NM_ASSERT(seams_.transport == nullptr || seams_.medium == nullptr);
+  if (seams_.medium != nullptr) {
+    carrier_ = std::make_unique<Carrier>(*journal_, *seams_.medium, seams_.log, options_.carrier);
+  }
   if (seams_.transport == nullptr) return;
   uploader_ = std::make_unique<Uploader>(*journal_, *seams_.transport, seams_.random, seams_.log, options_.uploader);
 }
@@ -132,6 +136,13 @@ void Agent::finish() {
   });
 }
 
+const UploaderState* Agent::delivery() const {
+  if (uploader_) return &uploader_->state();
+  return carrier_ ? &carrier_->state() : nullptr;
+}
+
+std::uint64_t Agent::undelivered() const { return carrier_ ? carrier_->unwritten() : backlog(); }
+
 std::uint64_t Agent::backlog() const { return journal_->state().last_sequence - journal_->state().acknowledged; }
 
 // A broken promise inside stops the agent, not the process that embeds it.
@@ -157,7 +168,7 @@ MonotonicTime Agent::step_now(const ClockReading& now) {
   if (now.monotonic >= next_maintenance_) maintain(now);
   if (!finishing_ && (!next_prune_ || now.monotonic >= *next_prune_) && quiet(now)) prune(now);
   MonotonicTime next = finishing_ ? now.monotonic + kMaintenanceInterval : next_sample_.value_or(now.monotonic);
-  if (uploader_) next = std::min(next, next_upload_);
+  if (uploader_ || carrier_) next = std::min(next, next_upload_);
   if (next_prune_ && *next_prune_ > now.monotonic) next = std::min(next, *next_prune_);
   return next;
 }
@@ -246,8 +257,9 @@ void Agent::commit(const ClockReading& now) {
 }
 
 void Agent::upload(const ClockReading& now) {
-  if (!uploader_) return;
-  const Result<MonotonicTime> next = uploader_->step(now.monotonic, now.utc, finishing_);
+  if (!uploader_ && !carrier_) return;
+  const Result<MonotonicTime> next =
+      uploader_ ? uploader_->step(now.monotonic, now.utc, finishing_) : carrier_->step(now.monotonic, finishing_);
   if (next) {
     next_upload_ = *next;
     return;
@@ -313,10 +325,11 @@ LiveNode Agent::live_node() {
   node.epoch = journal.epoch;
   node.last_sequence = journal.last_sequence;
   node.acknowledged = journal.acknowledged;
-  node.uploading = uploader_ != nullptr;
-  if (uploader_) {
-    node.upload_state = uploader_->state().phase;
-    node.upload_reason = uploader_->state().reason;
+  const UploaderState* const sending = delivery();
+  node.uploading = sending != nullptr;
+  if (sending != nullptr) {
+    node.upload_state = sending->phase;
+    node.upload_reason = sending->reason;
   }
   node.parked = journal.parked;
   const KeyValue::Usage usage = seams_.store.usage();
@@ -324,7 +337,7 @@ LiveNode Agent::live_node() {
   node.store_size_max_bytes = usage.size_max_bytes;
   node.store_bytes_per_day = forecast_.bytes_per_day;
   node.store_retained_bytes = forecast_.retained_bytes;
-  if (uploader_) {
+  if (sending != nullptr) {
     if (const Result<UtcTime> oldest = keeper_.oldest_unacknowledged()) node.oldest_unacknowledged = *oldest;
   }
   node.gaps_today = gaps_today_;

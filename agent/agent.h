@@ -27,6 +27,7 @@
 #include "platform/random.h"
 #include "store/journal.h"
 #include "store/live_view.h"
+#include "uploader/carrier.h"
 #include "uploader/uploader.h"
 
 namespace nodemeter {
@@ -41,10 +42,12 @@ struct AgentOptions {
   UploaderOptions uploader;
   // Detail (JSON) of an event that a new store begins with; "": none. It is shown as a reason for a day.
   std::string store_replaced;
-  Milliseconds retention{400ll * 86'400'000};  // From acknowledgement, or from reporting without a transport.
+  CarrierOptions carrier;
+  Milliseconds retention{400ll * 86'400'000};  // From acknowledgement, or from reporting where nothing is delivered.
 };
 
-// Everything outside. All must outlive the agent; `transport` null: metering only; `live` null: no live view.
+// Everything outside. All must outlive the agent; `transport` and `medium` null: metering only, and at most one of them
+// is not; `live` null: no live view.
 struct Seams {
   Clock& clock;
   Source& source;
@@ -53,6 +56,7 @@ struct Seams {
   LiveWriter* live = nullptr;
   Random& random;
   Log& log;
+  Medium* medium = nullptr;
 };
 
 enum class AgentPhase { kMetering, kSourceDown, kStoreFull, kFailed };
@@ -70,7 +74,7 @@ class Agent {
   MonotonicTime step();
 
   // Samples once more, closes every open hour (partial where it is not over), commits. Then step() only uploads,
-  // without waiting, until backlog() is zero. For the end of a simulation and for a node that leaves the site.
+  // without waiting, until undelivered() is zero. For the end of a simulation and for a node that leaves the site.
   void finish();
 
   [[nodiscard]] AgentPhase phase() const { return phase_; }
@@ -78,6 +82,8 @@ class Agent {
   // Failed because what is stored makes no sense: the owner puts the store aside and opens an agent on a new one.
   [[nodiscard]] bool store_damaged() const { return store_damaged_; }
   [[nodiscard]] std::uint64_t backlog() const;  // Entries not yet acknowledged.
+  // Entries for which the agent can still do something: with a medium, those that are not on it.
+  [[nodiscard]] std::uint64_t undelivered() const;
   [[nodiscard]] const Journal& journal() const { return *journal_; }
   [[nodiscard]] const Meter& meter() const { return meter_; }
 
@@ -109,6 +115,8 @@ class Agent {
   Meter meter_;
   Schedule schedule_;
   std::unique_ptr<Uploader> uploader_;
+  std::unique_ptr<Carrier> carrier_;
+  [[nodiscard]] const UploaderState* delivery() const;  // Null: nothing is delivered.
 
   // Made by the meter, not yet durable: of one sample in the ordinary case, of several while the store is full.
   JournalCommit pending_;

@@ -126,7 +126,8 @@ ConfigCheck check_options(std::string_view text) {
   read_source(file.section("source"), check.options);
   read_metering(file, check.options);
   read_state(file.section("state"), check.options);
-  read_upload_section(file.section("upload"), check.options.upload, check.options.uploader.interval);
+  read_upload_section(file.section("upload"), check.options.upload, check.options.uploader.interval,
+                      &check.options.carry);
   read_rest(file, check.options);
   check.faults = file.take_faults();
   return check;

@@ -117,13 +117,13 @@ class Daemon {
   Status finish() {
     agent_->finish();
     const auto begun = clock_->now().monotonic;
-    while (transport_ && agent_->backlog() != 0 && agent_->phase() != AgentPhase::kFailed) {
+    while ((transport_ || medium_) && agent_->undelivered() != 0 && agent_->phase() != AgentPhase::kFailed) {
       (void)agent_->step();
-      if (agent_->backlog() == 0) break;
+      if (agent_->undelivered() == 0) break;
       const bool too_long = real_time_uncapped(clock_->now().monotonic - begun) >= kFinalDeliveryMax;
       if (too_long || service_.stop_requests() > 1) {
         return Error{ErrorCode::kUnavailable,
-                     std::to_string(agent_->backlog()) + " entries are not delivered; they are kept in " +
+                     std::to_string(agent_->undelivered()) + " entries are not delivered; they are kept in " +
                          options_.state_path.string() + ": start the agent again to deliver them"};
       }
       service_.alive();
@@ -160,6 +160,7 @@ class Daemon {
   Status replace_store(const std::string why) {  // Outlives the agent that said it.
     agent_.reset();
     transport_.reset();  // A batch may be on its way: its answer is of no use any more.
+    medium_.reset();
     store_.reset();
     const Result<std::string> directory = set_aside_store(options_.state_path, why, clock_->now().utc);
     if (!directory) return Error{directory.error().code, directory.error().message + " (" + why + ")"};
@@ -172,6 +173,10 @@ class Daemon {
   }
 
   Status open_transport() {
+    if (!options_.carry.directory.empty()) {
+      medium_ = open_directory_medium(options_.carry.directory, [this] { service_.wake(); });
+      return Done{};
+    }
     if (options_.upload.urls.empty()) return Done{};
     CurlOptions upload = options_.upload;
     upload.user_agent = std::string("nodemeter/") + NODEMETER_VERSION;
@@ -200,12 +205,14 @@ class Daemon {
     agent.meter = options_.meter;
     agent.meter.simulated = is_trial(options_.source_kind);
     agent.uploader = options_.uploader;
+    agent.carrier.receipt_key = options_.carry.receipt_key;
+    agent.carrier.interval = options_.uploader.interval;
     agent.retention = options_.retention;
     agent.store_replaced = store_replaced_detail(options_.state_path, clock_->now().utc).value_or("");
     Result<SigningKey> key = open_node_key(options_.state_path, *store_);
     if (!key) return Error{ErrorCode::kInvalidInput, key.error().message};  // Not the store's damage.
     agent.key = *key;
-    const Seams seams{*clock_, *source_, *store_, transport_.get(), live_.get(), random_, *log_};
+    const Seams seams{*clock_, *source_, *store_, transport_.get(), live_.get(), random_, *log_, medium_.get()};
     Result<std::unique_ptr<Agent>> opened = Agent::open(agent, seams);
     if (!opened) return opened.error();
     agent_ = std::move(opened).value();
@@ -239,6 +246,7 @@ class Daemon {
   std::unique_ptr<Source> source_;
   std::unique_ptr<LiveWriter> live_;
   std::unique_ptr<Transport> transport_;
+  std::unique_ptr<Medium> medium_;
   std::unique_ptr<Agent> agent_;
 };
 

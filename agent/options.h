@@ -9,6 +9,7 @@
 
 #include "agent/meter.h"
 #include "collectors/source.h"
+#include "uploader/carrier.h"
 #include "uploader/curl_transport.h"
 #include "uploader/uploader.h"
 
@@ -43,6 +44,9 @@ struct Options {
   // [upload]
   CurlOptions upload;
   UploaderOptions uploader;
+  // A file:// URL in the place of all others: what is not acknowledged is written there, to be carried.
+  CarryTarget carry;
+  [[nodiscard]] bool delivers() const { return !upload.urls.empty() || !carry.directory.empty(); }
 
   // [owners]
   std::string owners_file;

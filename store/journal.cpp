@@ -487,6 +487,51 @@ Status Journal::acknowledge_frozen() {
   return commit_delivery(next, {acknowledgement(next)});
 }
 
+Status Journal::acknowledge_range(Sequence first, Sequence last, const Digest& head) {
+  NM_ASSERT(first >= 1 && first <= last);
+  if (first > state_.acknowledged + 1) {
+    return invalid("leaves out entries " + std::to_string(state_.acknowledged + 1) + "-" + std::to_string(first - 1));
+  }
+  if (state_.frozen && state_.frozen->first <= last && last < state_.frozen->last) {
+    return invalid("ends within a batch that is on its way");
+  }
+  if (last > state_.last_sequence) return invalid("ends after the journal");
+  {
+    const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+    if (!snapshot) return snapshot.error();
+    const Result<Digest> ours = digest_before(**snapshot, state_.epoch_ordinal, last + 1);
+    if (!ours) return ours.error();
+    if (*ours != head) return invalid("is for other entries of those numbers than this journal's");
+  }
+  JournalState next = state_;
+  if (next.frozen && next.frozen->last <= last) pass_frozen(next);
+  next.acknowledged = std::max(next.acknowledged, last);
+  return commit_delivery(next, {acknowledgement(next)});
+}
+
+Result<std::optional<Journal::Run>> Journal::read_run(Sequence first, const BatchLimits& limits) const {
+  Run run;
+  run.epoch = state_.epoch;
+  run.first = std::max(first, state_.oldest_kept);
+  if (run.first > state_.last_sequence) return std::optional<Run>();
+  const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
+  if (!snapshot) return snapshot.error();
+  const Result<Digest> before = digest_before(**snapshot, state_.epoch_ordinal, run.first);
+  if (!before) return before.error();
+  run.before = *before;
+  std::uint64_t bytes = 0;
+  const Status visited = visit_rows(
+      **snapshot, state_.epoch_ordinal, run.first, state_.last_sequence, [&](Sequence sequence, std::string_view row) {
+        bytes += row.size();
+        if (!run.rows.empty() && (run.rows.size() >= limits.rows_max || bytes > limits.bytes_max)) return false;
+        run.rows.emplace_back(row);
+        run.last = sequence;
+        return true;
+      });
+  if (!visited) return visited.error();
+  return std::optional<Run>(std::move(run));
+}
+
 Status Journal::park_frozen(const std::string& reason) {
   NM_ASSERT(state_.frozen.has_value());
   NM_ASSERT(state_.frozen->first == state_.frozen->last);

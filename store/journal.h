@@ -105,6 +105,23 @@ class Journal final : public Outbox {
   Status park_frozen(const std::string& reason) override;
   Status resend_from(Sequence from) override;
 
+  // Everything from `first` to `last` is at the receiver, whose entry `last` has the digest `head`: it said so by
+  // another way than an answer. Commits the mark; a frozen batch within the range is dropped. kInvalidInput, as the
+  // rest of a sentence: entries before `first` are not acknowledged, `last` has another digest here or is not there, or
+  // a frozen batch reaches beyond it.
+  Status acknowledge_range(Sequence first, Sequence last, const Digest& head);
+
+  // The stored rows [first, …], within the limits (a single row always fits), with the digest before the first.
+  // Nothing: there is none. Parked entries are among them.
+  struct Run {
+    Epoch epoch;
+    Sequence first = 0;
+    Sequence last = 0;
+    Digest before;
+    std::vector<std::string> rows;
+  };
+  [[nodiscard]] Result<std::optional<Run>> read_run(Sequence first, const BatchLimits& limits) const;
+
   // The last entry that had been acknowledged (or parked) on a day that ended before `t`, by the reported times of that
   // time; 0: none is known.
   [[nodiscard]] Result<Sequence> acknowledged_before(UtcTime t) const;

@@ -1,5 +1,8 @@
 #include "uploader/upload_section.h"
 
+#include <algorithm>
+
+#include "platform/digest.h"
 #include "platform/text.h"
 
 namespace nodemeter {
@@ -40,12 +43,44 @@ std::string url_problem(const std::string& url, bool plaintext, const std::strin
   return "";
 }
 
+// A directory on a medium that is carried. It stands alone: what one receiver has must not be taken for what another
+// has.
+void read_file_target(ConfigSection& section, std::vector<std::string>& urls, CarryTarget& carry) {
+  constexpr std::string_view kScheme = "file://";
+  std::string key;
+  section.text("receipt_key", key, [](const std::string& value) -> std::string {
+    return value.empty() || from_hex(value).size() == 32
+               ? ""
+               : "64 hexadecimal digits are expected: \"receiver\" in a report of the aggregator's import";
+  });
+  carry.receipt_key = from_hex(key);
+  const bool files = std::ranges::any_of(urls, [&](const std::string& url) { return url.starts_with(kScheme); });
+  if (!files) return;
+  const std::string path = urls.front().substr(std::min(urls.front().size(), kScheme.size()));
+  if (urls.size() != 1) {
+    section.refuse("url", "holds a file:// URL beside others: it stands alone");
+  } else if (!is_plain_text(path) || !path.starts_with('/')) {
+    section.refuse("url", "holds \"" + display_text(urls.front(), kShownUrlMax) +
+                              "\"; file:// and the absolute path of a directory is expected");
+  } else {
+    carry.directory = path;
+  }
+  urls.clear();
+}
+
 }  // namespace
 
-void read_upload_section(ConfigSection section, CurlOptions& upload, Milliseconds& interval) {
+void read_upload_section(ConfigSection section, CurlOptions& upload, Milliseconds& interval, CarryTarget* carry) {
   const std::string me = section.name() + ".";
   section.flag("plaintext", upload.plaintext);
   section.texts("url", upload.urls);
+  if (carry != nullptr) {
+    read_file_target(section, upload.urls, *carry);
+  } else {
+    std::string key;
+    section.text("receipt_key", key);
+    if (!key.empty()) section.refuse("receipt_key", "has no meaning here: nothing is carried from an aggregator");
+  }
   for (const std::string& url : upload.urls) {
     const std::string problem = url_problem(url, upload.plaintext, section.name());
     // A URL may carry a secret by mistake: what is shown of it ends before its query.

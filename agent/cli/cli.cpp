@@ -24,6 +24,7 @@ struct CommandLine {
   TopOptions top;
   UsageOptions usage;
   RangeOptions range;
+  AcknowledgeOptions acknowledge;
   CatOptions cat;
   VerifyOptions verify;
   ExportOptions exported;
@@ -204,6 +205,12 @@ void add_journal_verbs(CLI::App& app, CommandLine& line) {
   salvage.add_option("--out", line.salvage.out, "A directory that does not exist yet")->required();
   add("unpark", "Send again what the aggregator had refused; the agent must be stopped", "nodemeter journal unpark",
       [&line] { return journal_unpark(line.common, line.console); });
+  CLI::App& acknowledge =
+      add("acknowledge", "Take a receipt that came back from the aggregator; the agent must be stopped",
+          "nodemeter journal acknowledge /mnt/medium/ack/january.json",
+          [&line] { return journal_acknowledge(line.common, line.acknowledge, line.console); });
+  acknowledge.add_option("file", line.acknowledge.file, "A report of nodemeter-aggregator import")->required();
+  acknowledge.add_option("--key", line.acknowledge.key, "The receiver's public key (default: upload.receipt_key)");
   add_store_verbs(journal, line);
 }
 

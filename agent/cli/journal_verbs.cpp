@@ -1,12 +1,16 @@
+#include <algorithm>
+#include <functional>
 #include <thread>
 
 #include "agent/cli/usage_text.h"
 #include "agent/cli/verbs.h"
+#include "agent/node_key.h"
 #include "platform/files.h"
 #include "platform/json_writer.h"
 #include "platform/random.h"
 #include "platform/text.h"
 #include "store/lmdb_kv.h"
+#include "uploader/receipt.h"
 
 namespace nodemeter::cli {
 
@@ -112,6 +116,26 @@ int report_unparked(std::uint64_t parked, const CommonOptions& common, const Con
   return kDone;
 }
 
+// A store is written by one process only; an LMDB environment is open at most once in a process.
+Status change_journal(Opened& opened, const std::function<Status(Journal&)>& change) {
+  const JournalOptions journal_options{opened.state.node, opened.state.location, opened.state.simulated};
+  opened.reader.reset();
+  const std::filesystem::path& state = opened.options.state_path;
+  const Result<FileLock> lock = FileLock::acquire(state / "agent.lock");
+  if (!lock) {
+    return Error{lock.error().code,
+                 lock.error().message + "; stop the agent (systemctl stop nodemeter), run this again, and start it"};
+  }
+  LmdbOptions lmdb;
+  lmdb.size_max_bytes = opened.options.store_size_max;
+  const Result<std::unique_ptr<KeyValue>> store = open_lmdb(journal_directory(state), lmdb);
+  if (!store) return store.error();
+  Random random = Random::from_system();
+  const Result<std::unique_ptr<Journal>> journal = Journal::open(**store, journal_options, random);
+  if (!journal) return journal.error();
+  return change(**journal);
+}
+
 }  // namespace
 
 int journal_info(const CommonOptions& common, const Console& console) {
@@ -172,26 +196,44 @@ int journal_cat(const CommonOptions& common, const CatOptions& options, const Co
 int journal_unpark(const CommonOptions& common, const Console& console) {
   Result<Opened> opened = open_configured(common);
   if (!opened) return say(console, opened.error());
-  if (opened->state.parked == 0) return report_unparked(0, common, console);  // Nothing is opened for writing.
-  const JournalOptions journal_options{opened->state.node, opened->state.location, opened->state.simulated};
-  // A store is written by one process only; an LMDB environment is open at most once in a process.
-  opened->reader.reset();
-  const std::filesystem::path& state = opened->options.state_path;
-  const Result<FileLock> lock = FileLock::acquire(state / "agent.lock");
-  if (!lock) {
-    return say(console, Error{lock.error().code, lock.error().message + "; stop the agent (systemctl stop nodemeter), "
-                                                                        "run this again, and start it"});
+  const std::uint64_t parked = opened->state.parked;
+  if (parked == 0) return report_unparked(0, common, console);  // Nothing is opened for writing.
+  const Status done = change_journal(*opened, [](Journal& journal) { return journal.unpark(); });
+  return done ? report_unparked(parked, common, console) : say(console, done.error());
+}
+
+int journal_acknowledge(const CommonOptions& common, const AcknowledgeOptions& options, const Console& console) {
+  constexpr std::size_t kReportMax = 64u << 20;
+  Result<Opened> opened = open_configured(common);
+  if (!opened) return say(console, opened.error());
+  std::string key = opened->options.carry.receipt_key;
+  if (!options.key.empty()) {
+    Result<std::string> given = public_key_from(options.key);
+    if (!given) return say(console, given.error());
+    key = std::move(*given);
   }
-  LmdbOptions lmdb;
-  lmdb.size_max_bytes = opened->options.store_size_max;
-  const Result<std::unique_ptr<KeyValue>> store = open_lmdb(journal_directory(state), lmdb);
-  if (!store) return say(console, store.error());
-  Random random = Random::from_system();
-  const Result<std::unique_ptr<Journal>> journal = Journal::open(**store, journal_options, random);
-  if (!journal) return say(console, journal.error());
-  const std::uint64_t parked = (*journal)->state().parked;
-  if (Status done = (*journal)->unpark(); !done) return say(console, done.error());
-  return report_unparked(parked, common, console);
+  const Result<std::string> text = read_file(options.file, kReportMax);
+  if (!text) return say(console, text.error());
+  Result<std::vector<Receipt>> receipts = parse_receipts(*text);
+  if (!receipts) return say(console, Error{ErrorCode::kUnavailable, options.file + ": " + receipts.error().message});
+  std::ranges::sort(*receipts, {}, &Receipt::first);
+  Sequence acknowledged = 0;
+  const Status done = change_journal(*opened, [&](Journal& journal) {
+    for (const Receipt& receipt : *receipts) {
+      if (receipt.node != journal.state().node && receipts->size() > 1) continue;  // One report, many nodes.
+      const Result<bool> taken = take_receipt(journal, receipt, key);
+      if (!taken) return Status(Error{ErrorCode::kUnavailable, taken.error().message});
+    }
+    acknowledged = journal.state().acknowledged;
+    return Status(Done{});
+  });
+  if (!done) return say(console, done.error());
+  if (common.json) {
+    console.out << "{\"acknowledgedSequence\":" << acknowledged << "}\n";
+  } else {
+    console.out << "everything up to entry " << acknowledged << " is at the receiver\n";
+  }
+  return kDone;
 }
 
 }  // namespace nodemeter::cli

@@ -166,7 +166,7 @@ int journal_prune(const CommonOptions& common, const PruneOptions& options, cons
   if (!reader) return say(console, reader.error());
   const Result<JournalState> state = (*reader)->state();
   if (!state) return say(console, state.error());
-  const bool uploading = !configuration->upload.urls.empty();
+  const bool uploading = configuration->delivers();
   Result<PrunePlan> planned = plan(**reader, *before, uploading, options.unacknowledged);
   if (!planned) return say(console, planned.error());
   reader->reset();  // An LMDB environment is open at most once in a process.

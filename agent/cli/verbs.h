@@ -105,6 +105,11 @@ struct PruneOptions {
 };
 int journal_prune(const CommonOptions& common, const PruneOptions& options, const Console& console);
 int journal_unpark(const CommonOptions& common, const Console& console);
+struct AcknowledgeOptions {
+  std::string file;  // A report of nodemeter-aggregator import.
+  std::string key;   // The receiver's public key, or a file with it; "": upload.receipt_key.
+};
+int journal_acknowledge(const CommonOptions& common, const AcknowledgeOptions& options, const Console& console);
 
 int meters(const CommonOptions& common, const Console& console);
 int config_check(const std::string& path, const Console& console);

@@ -128,6 +128,24 @@ format = "json"
   CHECK(o.log_json);
 }
 
+TEST_CASE("a file target stands alone and names a directory; receipts need a whole key", "[config]") {
+  const std::string key(64, 'a');
+  const ConfigCheck good = check_options("[upload]\nurl = [\"file:///mnt/medium\"]\nreceipt_key = \"" + key + "\"\n");
+  CHECK(good.faults.empty());
+  CHECK(good.options.carry.directory == "/mnt/medium");
+  CHECK(good.options.upload.urls.empty());
+  CHECK(good.options.delivers());
+  CHECK(good.options.carry.receipt_key == std::string(32, '\xaa'));
+  for (const char* const urls : {R"(["file:///a", "https://b.example/"])", R"(["https://b.example/", "file:///a"])",
+                                 R"(["file://host/a"])", R"(["file://"])", R"(["file:///a", "file:///b"])"}) {
+    INFO(urls);
+    CHECK(faults_of(std::string("[upload]\nurl = ") + urls + "\n").starts_with("f.toml:2: upload.url: "));
+  }
+  for (const std::string& wrong : {std::string("ab"), std::string(64, 'x'), std::string(66, 'a')}) {
+    CHECK(faults_of("[upload]\nreceipt_key = \"" + wrong + "\"\n").starts_with("f.toml:2: upload.receipt_key: "));
+  }
+}
+
 TEST_CASE("all faults are listed, not only the first, each with its line", "[config]") {
   CHECK(faults_of(R"([node]
 id = "Rack 1"

@@ -8,6 +8,7 @@
 #include "platform/files.h"
 #include "platform/text.h"
 #include "store/entry_codec.h"
+#include "uploader/receipt.h"
 
 namespace nodemeter {
 
@@ -72,9 +73,15 @@ class Importer {
   void note(const IngestBatch& batch, const StoreOutcome& outcome) {
     const bool goes_on = !report.runs.empty() && report.runs.back().node == batch.node &&
                          report.runs.back().epoch == batch.epoch && report.runs.back().last + 1 == batch.first;
-    if (!goes_on) report.runs.push_back({batch.node, batch.epoch, batch.first, 0, 0, 0, 0});
+    if (!goes_on) {
+      report.runs.emplace_back();
+      report.runs.back().node = batch.node;
+      report.runs.back().epoch = batch.epoch;
+      report.runs.back().first = batch.first;
+    }
     ImportedRun& run = report.runs.back();
     run.last = batch.last;
+    run.head = batch.rows.back().digest;
     run.stored += outcome.stored;
     run.repeats += outcome.repeats;
     run.forks += outcome.forks;
@@ -99,6 +106,7 @@ std::string ImportReport::json() const {
   nlohmann::ordered_json report;
   report["error"] = error;
   report["key"] = key;
+  report["receiver"] = receiver;
   report["runs"] = nlohmann::ordered_json::array();
   for (const ImportedRun& run : runs) {
     report["runs"].push_back({{"node", run.node.text()},
@@ -107,9 +115,36 @@ std::string ImportReport::json() const {
                               {"acknowledged", run.last},
                               {"stored", run.stored},
                               {"repeats", run.repeats},
-                              {"forks", run.forks}});
+                              {"forks", run.forks},
+                              {"head", run.head.hex()},
+                              {"signature", to_hex(run.signature)}});
   }
   return report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void ImportReport::sign(const SigningKey& signer) {
+  if (!error.empty()) return;
+  receiver = to_hex(signer.public_key());
+  for (ImportedRun& run : runs) {
+    const Receipt receipt{
+        .node = run.node, .epoch = run.epoch, .first = run.first, .last = run.last, .head = run.head, .signature = {}};
+    run.signature = signer.sign(receipt.statement());
+  }
+}
+
+Result<SigningKey> receipt_key(const fs::path& state) {
+  const fs::path file = state / "receipt.key";
+  constexpr std::size_t kKeyFileMax = 256;
+  const Result<std::string> text = read_file(file, kKeyFileMax);
+  if (!text && text.error().code != ErrorCode::kNotFound) return text.error();
+  if (text) {
+    const std::string seed = from_hex(text->substr(0, text->find_first_of(" \r\n")));
+    if (seed.size() == 32) return SigningKey::from_seed(seed);
+    return Error{ErrorCode::kCorrupt, file.string() + " is not a key: restore it, or move it away and tell the nodes"};
+  }
+  SigningKey key = SigningKey::generate();
+  if (Status written = replace_file(file, to_hex(key.seed()) + "\n", true); !written) return written.error();
+  return key;
 }
 
 Result<ImportReport> import_file(const OpenOrigin& open, AggregatorStore& store, const IngestLimits& limits,
@@ -156,10 +191,14 @@ Result<std::vector<std::pair<std::string, ImportReport>>> import_inbox_files(con
   for (const auto& entry : fs::directory_iterator(import_inbox(state), error)) {
     if (entry.path().extension() == kImportSuffix) files.push_back(entry.path());
   }
+  if (files.empty()) return done;
+  const Result<SigningKey> key = receipt_key(state);
+  if (!key) return key.error();
   std::ranges::sort(files);
   for (const fs::path& file : files) {
     Result<ImportReport> report = import_file(file, store, limits, clock);
     if (!report) return report.error();
+    report->sign(*key);
     fs::path beside = file;
     beside.replace_extension(".json");
     // Report first: a file that is imported twice does no harm, one that is gone without a word does.

@@ -25,14 +25,23 @@ struct ImportedRun {
   std::uint64_t stored = 0;
   std::uint64_t repeats = 0;
   std::uint64_t forks = 0;
+  Digest head;            // Chain digest after `last`.
+  std::string signature;  // Of the receipt (uploader/receipt.h) for first to last; 64 bytes, "" before sign().
 };
 
 struct ImportReport {
   std::vector<ImportedRun> runs;
   std::string key;    // The file's public key, hexadecimal; "": nothing in it is signed.
   std::string error;  // What is wrong with the file: then nothing of it was stored. "": nothing.
+  std::string receiver;  // Public key that signed the runs, hexadecimal.
+  // Makes each run a receipt that its node takes. Nothing to do if the file had a fault.
+  void sign(const SigningKey& key);
   [[nodiscard]] std::string json() const;
 };
+
+// The key that signs receipts: <state>/receipt.key, made on the first call. Nodes are configured with its public half,
+// which is in every report. kCorrupt: the file is no key.
+Result<SigningKey> receipt_key(const std::filesystem::path& state);
 
 // Opens the same file from its beginning: it is read twice.
 using OpenOrigin = std::function<Result<ExportReader::Origin>()>;

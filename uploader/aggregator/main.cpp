@@ -123,10 +123,13 @@ int import(const std::string& state, const std::vector<std::string>& files, cons
   if (!kv) return say(kFailed, kv.error().message);
   const auto store = AggregatorStore::open(**kv);
   if (!store) return say(kFailed, store.error().message);
+  const Result<SigningKey> key = receipt_key(state);
+  if (!key) return say(kFailed, key.error().message);
   const std::unique_ptr<Clock> clock = system_clock();
   for (const std::string& file : files) {
-    const Result<ImportReport> report = import_file(fs::path(file), **store, limits, *clock);
+    Result<ImportReport> report = import_file(fs::path(file), **store, limits, *clock);
     if (!report) return say(kFailed, report.error().message);
+    report->sign(*key);
     code = std::max(code, tell(file, *report));
   }
   return code;
