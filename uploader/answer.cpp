@@ -155,7 +155,9 @@ std::optional<Milliseconds> retry_after(const UploadResponse& response) {
   }
   const std::optional<UtcTime> at = parse_http_date(text);
   if (!at) return std::nullopt;
-  return std::max(Milliseconds(0), *at - response.received_at);
+  // By the receiver's own clock where it tells: ours may be wrong by hours.
+  const UtcTime now = parse_http_date(header(response, "date")).value_or(response.received_at);
+  return std::max(Milliseconds(0), *at - now);
 }
 
 std::string describe(const UploadResponse& response, std::string_view what) {

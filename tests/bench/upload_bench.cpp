@@ -213,7 +213,7 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
   ~Child() {
-    ::kill(pid_, SIGTERM);
+    if (pid_ > 0) ::kill(pid_, SIGTERM);
     (void)wait();
   }
   int wait() {

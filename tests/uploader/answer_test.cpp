@@ -169,6 +169,11 @@ TEST_CASE("Retry-After is read in both of its forms, and nonsense is no wish", "
   CHECK(wish("0") == Milliseconds(0));
   CHECK(wish("Sun, 06 Nov 1994 08:50:37 GMT") == Milliseconds(60'000));
   CHECK(wish("Sun, 06 Nov 1994 08:00:00 GMT") == Milliseconds(0));
+  // This node's clock is wrong: the receiver's counts.
+  UploadResponse skewed = response_of(
+      503, {{"retry-after", "Sun, 06 Nov 1994 12:01:00 GMT"}, {"date", "Sun, 06 Nov 1994 12:00:00 GMT"}}, "");
+  skewed.received_at = now;
+  CHECK(classify(skewed, kLast).retry_after == Milliseconds(60'000));
   CHECK(wish("18446744073709551615") == Milliseconds(366ll * 86'400'000));
   for (const char* const nonsense :
        {"", "soon", "-5", "1.5", "Sun, 06 Foo 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
