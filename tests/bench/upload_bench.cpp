@@ -247,15 +247,22 @@ class Aggregator {
 };
 
 // In a process of its own, so that what it leaves on the heap is not measured later.
-void make_journal(const fs::path& state, std::uint64_t records) {
+template <class Work>
+void apart(const Work& work) {
+  std::fflush(stdout);
   const pid_t child = ::fork();
   require(child >= 0, "fork");
-  if (child != 0) {
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    require(WIFEXITED(status) && WEXITSTATUS(status) == 0, "making the journal");
-    return;
+  if (child == 0) {
+    work();
+    std::fflush(stdout);
+    ::_exit(0);
   }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  require(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a part");
+}
+
+void make_journal(const fs::path& state, std::uint64_t records) {
   const auto store = open_lmdb(journal_directory(state), {});
   require(store.ok(), "open");
   Random random(7);
@@ -266,7 +273,6 @@ void make_journal(const fs::path& state, std::uint64_t records) {
     for (int i = 0; i < 5'000 && done < records; ++i, ++done) commit.entries.push_back(usage_entry(random));
     require((*journal)->commit(commit, UtcTime(std::chrono::seconds(1'767'229'200))).ok(), "commit");
   }
-  ::_exit(0);
 }
 
 std::uint64_t anonymous_kib() { return kernel_number("/proc/self/status", "RssAnon:"); }
@@ -313,28 +319,39 @@ struct Wake {
   }
 };
 
-// The real transport, which also writes each compressed body down for curl.
-class Keeping final : public Transport {
+// The real transport, and what went through it.
+class Counting final : public Transport {
  public:
-  Keeping(Transport& transport, fs::path directory) : transport_(transport), directory_(std::move(directory)) {}
+  explicit Counting(Transport& transport) : transport_(transport) {}
   void begin(UploadRequest request) override {
-    ++requests;
     bytes += request.body.size();
-    if (!directory_.empty()) {
-      const auto small = compressed(request.body, Compression::kZstd);
-      std::ofstream(directory_ / std::to_string(requests), std::ios::binary) << *small;
-    }
+    const std::string& range = request.headers.at(2).second;
+    batches.emplace_back(std::stoull(range), std::stoull(range.substr(range.find('-') + 1)));
     transport_.begin(std::move(request));
   }
   std::optional<UploadResponse> poll() override { return transport_.poll(); }
   void cancel() override { transport_.cancel(); }
-  std::uint64_t requests = 0;
+  std::vector<std::pair<Sequence, Sequence>> batches;
   std::uint64_t bytes = 0;
 
  private:
   Transport& transport_;
-  fs::path directory_;
 };
+
+// The same compressed bodies as files, for curl.
+void keep_bodies(const Journal& journal, const std::vector<std::pair<Sequence, Sequence>>& batches,
+                 const fs::path& directory) {
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    FrozenBatch batch;
+    batch.epoch = journal.state().epoch;
+    batch.first = batches[i].first;
+    batch.last = batches[i].second;
+    const auto body = journal.batch_body(batch);
+    require(body.ok(), "body");
+    const auto small = compressed(*body, Compression::kZstd);
+    std::ofstream(directory / std::to_string(i + 1), std::ios::binary) << *small;
+  }
+}
 
 std::uint64_t drain(const fs::path& state, const std::string& url, const fs::path& bodies) {
   const auto clock = system_clock();
@@ -348,9 +365,9 @@ std::uint64_t drain(const fs::path& state, const std::string& url, const fs::pat
   options.urls = {url};
   const auto transport = open_curl_transport(options, *clock, [&wake] { wake.now(); });
   require(transport.ok(), "transport");
-  Keeping keeping(**transport, bodies);
+  Counting counting(**transport);
   NullLog log;
-  Uploader uploader(**journal, keeping, random, log, {});
+  Uploader uploader(**journal, counting, random, log, {});
   MemoryWatch memory;
   const std::uint64_t before = anonymous_kib();
   const StopWatch watch;
@@ -369,14 +386,15 @@ std::uint64_t drain(const fs::path& state, const std::string& url, const fs::pat
   require(uploader.state().failed_attempts == 0, "every attempt");
   const auto rows = static_cast<double>((*journal)->state().last_sequence);
   std::printf("drain: %.0f entries, %.0f MiB of rows, %llu batches, in %.1f s: %.0f entries/s, %.1f MiB/s\n", rows,
-              mib(keeping.bytes), static_cast<unsigned long long>(keeping.requests), seconds, rows / seconds,
-              mib(keeping.bytes) / seconds);
+              mib(counting.bytes), static_cast<unsigned long long>(counting.batches.size()), seconds, rows / seconds,
+              mib(counting.bytes) / seconds);
   std::printf(
       "  private memory (RssAnon) before %.1f MiB; greatest in the quarters of the drain %.1f, %.1f, %.1f, %.1f MiB\n",
       static_cast<double>(before) / 1'024, greatest(0, samples.size() / 4),
       greatest(samples.size() / 4, samples.size() / 2), greatest(samples.size() / 2, samples.size() * 3 / 4),
       greatest(samples.size() * 3 / 4, samples.size()));
-  return keeping.requests;
+  if (!bodies.empty()) keep_bodies(**journal, counting.batches, bodies);
+  return counting.batches.size();
 }
 
 // One curl process, one connection, the same bodies in the same order.
@@ -399,12 +417,12 @@ void curl_drain(const std::string& url, const fs::path& bodies, std::uint64_t co
 }
 
 void run(const Arguments& arguments) {
-  codec(arguments);
+  apart([&] { codec(arguments); });
   const fs::path node = arguments.directory / "node";
   const fs::path bodies = arguments.directory / "bodies";
   require(make_state_directory(journal_directory(node)).ok(), "directory");
   require(make_state_directory(bodies).ok(), "directory");
-  make_journal(node, arguments.records);
+  apart([&] { make_journal(node, arguments.records); });
   std::uint64_t batches = 0;
   {
     const Aggregator aggregator(arguments.directory / "first");
