@@ -3,9 +3,10 @@
 //   drain_bench [--tiny] [--entries N] [--directory D] [--bodies D] [--url U --user NAME --key-file F] [--compression
 //   zstd]
 //
-// The real agent meters a steady node of 200 VMs in virtual time until N entries are there. They are drained three
-// times by the real uploader: to nowhere (what the journal, the digests and the acknowledgements cost), to files below
-// `--bodies` (the very bytes, for another program to send), and to `--url`. Without URL and bodies, only the first.
+// The real agent meters a steady node of 200 VMs in virtual time until N entries are there; a journal that
+// `--directory` already has is taken as it is. The real uploader drains it: to nowhere (what the journal, the digests
+// and the acknowledgements cost) and to files below `--bodies` (the very bytes, for another program to send); or to
+// `--url`.
 
 #include <sys/resource.h>
 
@@ -104,7 +105,12 @@ class Bench {
   explicit Bench(const Arguments& arguments) : arguments_(arguments), node_(clock_, arguments.vms, 1) {}
 
   void run() {
-    fill();
+    open();
+    if (last_ < arguments_.entries) fill();
+    if (!arguments_.url.empty()) {
+      drain_to_url();
+      return;
+    }
     Nowhere nowhere({}, arguments_.compression);
     drain("to nowhere", nowhere, nullptr);
     const double mib = static_cast<double>(nowhere.bytes) / (1 << 20);
@@ -115,38 +121,42 @@ class Bench {
       Nowhere files(arguments_.bodies, arguments_.compression);
       drain("to files", files, nullptr);
     }
-    if (!arguments_.url.empty()) drain_to_url();
   }
 
  private:
-  // The node's own agent, an hour at a time.
-  void fill() {
-    const StopWatch watch;
-    AgentOptions options;
-    options.node = *NodeId::parse("bench");
-    options.sample_interval = kHour;
-    options.retention = 100 * 365 * 24 * kHour;
-    options.key = SigningKey::from_seed(std::string(32, 'k')).value();
+  void open() {
     auto store = open_lmdb(journal_directory(arguments_.directory), {});
     require(store.ok(), "open");
     store_ = std::move(*store);
+    JournalOptions options;
+    options.node = node_id_;
+    options.key = key_;
+    auto journal = Journal::open(*store_, options, random_);
+    require(journal.ok(), "journal");
+    journal_ = std::move(*journal);
+    last_ = journal_->state().last_sequence;
+  }
+
+  // The node's own agent, an hour at a time.
+  void fill() {
+    const StopWatch watch;
+    journal_.reset();
+    AgentOptions options;
+    options.node = node_id_;
+    options.sample_interval = kHour;
+    options.retention = 100 * 365 * 24 * kHour;
+    options.key = key_;
     auto agent = Agent::open(options, {clock_, node_, *store_, nullptr, nullptr, random_, log_});
     require(agent.ok(), "agent");
-    for (;;) {
+    while ((*agent)->journal().state().last_sequence < arguments_.entries) {
       clock_.pass(kHour);
       node_.advance();
       (*agent)->step();
       require((*agent)->phase() == AgentPhase::kMetering, "metering");
-      last_ = (*agent)->journal().state().last_sequence;
-      if (last_ >= arguments_.entries) break;
     }
     agent->reset();
-    journal_options_.node = options.node;
-    journal_options_.key = options.key;
-    auto journal = Journal::open(*store_, journal_options_, random_);
-    require(journal.ok(), "journal");
-    journal_ = std::move(*journal);
-    last_ = journal_->state().last_sequence;
+    store_.reset();
+    open();
     std::printf("%llu entries of %u VMs, metered in %.1f s\n", static_cast<unsigned long long>(last_), arguments_.vms,
                 watch.microseconds() / 1e6);
     std::fflush(stdout);
@@ -171,6 +181,7 @@ class Bench {
     if (journal_->state().acknowledged > 0) require(journal_->resend_from(1).ok(), "reopening what was acknowledged");
     const double cpu_before = cpu_seconds();
     const StopWatch watch;
+    double waited_us = 0;
     Uploader uploader(*journal_, transport, random_, log_, {});
     const auto clock = system_clock();
     while (journal_->state().acknowledged < last_) {
@@ -180,11 +191,14 @@ class Bench {
         std::fprintf(stderr, "%s\n", uploader.state().reason.c_str());
         std::exit(1);  // A bench measures what works.
       }
-      if (answered != nullptr && journal_->state().acknowledged < last_) answered->wait();
+      if (answered == nullptr || journal_->state().acknowledged == last_) continue;
+      const StopWatch waiting;
+      answered->wait();
+      waited_us += waiting.microseconds();
     }
     const double seconds = watch.microseconds() / 1e6;
-    std::printf("%-12s %8.2f s  %8.0f entries/s  %6.2f s of processor\n", where, seconds,
-                static_cast<double>(last_) / seconds, cpu_seconds() - cpu_before);
+    std::printf("%-12s %8.2f s  %8.0f entries/s  %6.2f s of processor, %6.2f s waiting for answers\n", where, seconds,
+                static_cast<double>(last_) / seconds, cpu_seconds() - cpu_before, waited_us / 1e6);
     std::fflush(stdout);
   }
 
@@ -193,7 +207,8 @@ class Bench {
   SteadyNode node_;
   NullLog log_;
   Random random_{1};
-  JournalOptions journal_options_;
+  const NodeId node_id_ = *NodeId::parse("bench");
+  const SigningKey key_ = SigningKey::from_seed(std::string(32, 'k')).value();
   std::unique_ptr<KeyValue> store_;
   std::unique_ptr<Journal> journal_;
   Sequence last_ = 0;

@@ -2,9 +2,10 @@
 
 One server on loopback with the project's schema; the uploader's own program (drain_bench) fills a journal, writes the
 bodies as it would send them to files, and drains the journal into the server. Then the table is emptied and curl, one
-process with one connection, sends the files. Both ends with every entry once.
+process with one connection, sends the files. Both end with every entry once. What curl does not do: read the journal,
+digest, compress, and commit range and acknowledgement of each batch.
 
-    drain_main.py BINARIES FOLDER [ENTRIES]        default 1000000
+    drain_main.py BINARIES FOLDER [ENTRIES] [ROUNDS]        default 1000000, 1
 """
 
 import resource
@@ -52,26 +53,38 @@ def send_with_curl(server, folder):
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, sum(b.stat().st_size for b in bodies)
 
 
-def drain(binaries, folder, entries):
-    """Both ways once. Returns what was said about them."""
+def send_with_uploader(server, binaries, folder, entries):
+    return run_bench(binaries, folder, entries, "--url", insert_url(server), "--user", f"node_{NODE}", "--key-file", str(folder / "key"))
+
+
+def run_bench(binaries, folder, entries, *arguments):
+    done = subprocess.run([str(binaries / "tests" / "drain_bench"), "--entries", str(entries), "--directory", str(folder / "journal"),
+                           *arguments], text=True, capture_output=True)
+    if done.returncode != 0:
+        raise EngineError(f"drain_bench: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def drain(binaries, folder, entries, rounds=1):
+    """Both ways in turn, each into an empty table. Returns what was said about them."""
     fresh(folder)
     server = Server(folder / "server", users([NODE]))
     try:
+        said = run_bench(binaries, folder, entries, "--bodies", str(folder / "bodies"))
+        rows = int(said.split()[0])
         server.start()
         set_up(server, "one-server.sql")
         (folder / "key").write_text(KEY)
-        done = subprocess.run([str(binaries / "tests" / "drain_bench"), "--entries", str(entries), "--directory", str(folder / "journal"),
-                               "--bodies", str(folder / "bodies"), "--url", insert_url(server), "--user", f"node_{NODE}",
-                               "--key-file", str(folder / "key")], text=True, capture_output=True)
-        if done.returncode != 0:
-            raise EngineError(f"drain_bench: {done.stdout}{done.stderr}")
-        rows = int(done.stdout.split()[0])
-        counted(server, rows)
-        server.run("TRUNCATE TABLE metering.journal")  # Forgets the tokens, too.
-        seconds, cpu, size = send_with_curl(server, folder)
-        counted(server, rows)
-        return done.stdout + (f"curl, the same {size / (1 << 20):.1f} MiB: {seconds:.2f} s  {rows / seconds:.0f} entries/s  "
-                              f"{cpu:.2f} s of processor\n")
+        for _ in range(rounds):
+            said += send_with_uploader(server, binaries, folder, entries)
+            counted(server, rows)
+            server.run("TRUNCATE TABLE metering.journal")  # Forgets the tokens, too.
+            seconds, cpu, size = send_with_curl(server, folder)
+            counted(server, rows)
+            said += (f"{'curl':12} {seconds:8.2f} s  {rows / seconds:8.0f} entries/s  {cpu:6.2f} s of processor, "
+                     f"{size / (1 << 20):.1f} MiB\n")
+            server.run("TRUNCATE TABLE metering.journal")
+        return said
     finally:
         server.stop()
 
@@ -79,13 +92,14 @@ def drain(binaries, folder, entries):
 def main():
     binaries, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     entries = int(sys.argv[3]) if len(sys.argv) > 3 else 1_000_000
+    rounds = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     try:
         library()
     except EngineMissing as error:
         print(f"SKIPPED: {error}", flush=True)
         return 77
     try:
-        print(drain(binaries, folder, entries), end="", flush=True)
+        print(drain(binaries, folder, entries, rounds), end="", flush=True)
     except EngineError as error:
         print(error, file=sys.stderr)
         return 1
