@@ -342,6 +342,12 @@ LiveNode Agent::live_node() {
   }
   node.gaps_today = gaps_today_;
   node.gap_ms_today = gap_ms_today_;
+  if (const NodeState& state = meter_.node(); !state.gap_cause.empty()) {  // Goes on, and has no entry yet.
+    ++node.gaps_today;
+    if (state.last_utc > state.gap_from) {
+      node.gap_ms_today += static_cast<std::uint64_t>((state.last_utc - state.gap_from).count());
+    }
+  }
   node.simulated = options_.meter.simulated;
   return node;
 }

@@ -94,6 +94,7 @@ std::vector<Entry> Meter::close_all() {
     close_hours(vm, hour_of(now), false);
     close_hours(vm, INT64_MAX, true);
   }
+  tell_gap(node_.last_utc);
   node_.closed_until = std::max(node_.closed_until, hour_of(now));
   node_changed_ = true;
   forget_departed();
@@ -122,9 +123,22 @@ void Meter::begin_interval(const Sample& sample) {
     record_event(nullptr, "metering-started", "first sample of this store", sample.wall);
     return;
   }
+  note_gap(sample);
+}
+
+// A stretch that nobody watches is told once it is over. While only known VMs can be listed nobody watches the next
+// stretch either, and it goes on with this one.
+void Meter::note_gap(const Sample& sample) {
+  std::string cause;
+  if (!interval_.watched) cause = interval_.rebooted ? "host down" : gap_cause_.empty() ? "events lost" : gap_cause_;
+  if (cause != node_.gap_cause || interval_.rebooted) tell_gap(node_.last_utc);
   if (interval_.watched) return;
-  const std::string cause = interval_.rebooted ? "host down" : gap_cause_.empty() ? "events lost" : gap_cause_;
-  record_gap(VmId{}, cause, node_.last_utc, label(sample.taken_at));
+  if (node_.gap_cause.empty()) {
+    node_.gap_cause = std::move(cause);
+    node_.gap_from = node_.last_utc;
+    node_.gap_status = interval_.rebooted ? status_bit::kAcrossBoots : 0;
+  }
+  if (sample.inventory == Inventory::kComplete || interval_.rebooted) tell_gap(label(sample.taken_at));
 }
 
 UtcTime Meter::label(MonotonicTime t) const { return utc_from_ms(t.time_since_epoch().count() + node_.offset_ms); }
@@ -385,6 +399,7 @@ void Meter::follow_clock() {
     if (vm.boot == interval_.sample->boot) vm.seen_utc = label(vm.seen);
   }
   if (std::abs(moved) <= kClockStepMin.count()) return;
+  tell_gap(before);  // What follows has names of the new clock.
   record_event(nullptr, "clock-stepped", moved > 0 ? "forwards" : "backwards", after, 0,
                ",\"by_ms\":" + std::to_string(moved) + ",\"from\":" + json_quote(iso_time(before)));
   for (auto& [id, vm] : vms_) {

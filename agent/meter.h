@@ -153,7 +153,8 @@ class Meter {
   OpenHour& open_hour(VmState& vm, std::int64_t hour);
   Entry usage_entry(VmState& vm, std::int64_t hour, const OpenHour& open, bool partial) const;
   void close_hours(VmState& vm, std::int64_t below, bool partial);
-  void record_gap(const VmId& vm, const std::string& cause, UtcTime from, UtcTime to);
+  void note_gap(const Sample& sample);
+  void tell_gap(UtcTime to);
   void record_event(const VmState* vm, std::string_view what, const std::string& how, UtcTime at,
                     std::uint32_t status = 0, const std::string& extra = {});
 

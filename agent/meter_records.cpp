@@ -22,6 +22,7 @@ OpenHour& Meter::open_hour(VmState& vm, std::int64_t hour) {
 
 void Meter::close_due() {
   const std::int64_t below = hour_of(ms(node_.last_utc) - options_.close_grace.count());
+  if (hour_of(ms(node_.gap_from)) < below) tell_gap(node_.last_utc);  // A closed hour knows its gaps.
   for (auto& [id, vm] : vms_) close_hours(vm, below, false);
   node_.closed_until = std::max(node_.closed_until, below);
 }
@@ -74,17 +75,22 @@ Entry Meter::usage_entry(VmState& vm, std::int64_t hour, const OpenHour& open, b
   return entry;
 }
 
-void Meter::record_gap(const VmId& vm, const std::string& cause, UtcTime from, UtcTime to) {
+void Meter::tell_gap(UtcTime to) {
+  if (node_.gap_cause.empty()) return;
+  const UtcTime from = node_.gap_from;
   const UtcTime end = std::max(from, to);
   Entry entry;
   entry.kind = EntryKind::kGap;
-  entry.vm = vm;
   entry.usage_start = std::chrono::floor<std::chrono::seconds>(from);
   entry.usage_end = std::chrono::ceil<std::chrono::seconds>(end);
+  entry.status = node_.gap_status;
   if (options_.simulated) entry.status |= status_bit::kSimulated;
-  entry.detail = "{\"cause\":" + json_quote(cause) + ",\"from\":" + json_quote(iso_time(from)) +
+  entry.detail = "{\"cause\":" + json_quote(node_.gap_cause) + ",\"from\":" + json_quote(iso_time(from)) +
                  ",\"to\":" + json_quote(iso_time(end)) + ",\"ms\":" + std::to_string((end - from).count()) + "}";
   entries_.push_back(std::move(entry));
+  node_.gap_cause.clear();
+  node_.gap_from = {};
+  node_.gap_status = 0;
 }
 
 void Meter::record_event(const VmState* vm, std::string_view what, const std::string& how, UtcTime at,

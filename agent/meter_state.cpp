@@ -6,7 +6,8 @@ namespace nodemeter {
 
 namespace {
 
-constexpr std::uint8_t kNodeLayout = 1;
+constexpr std::uint8_t kNodeLayout = 2;
+constexpr std::uint8_t kNodeLayoutWithoutGap = 1;  // Still read.
 constexpr std::uint8_t kVmLayout = 1;
 
 std::int64_t ms(MonotonicTime t) { return t.time_since_epoch().count(); }
@@ -109,12 +110,16 @@ std::string encode_node_state(const NodeState& state) {
   out.i64(ms(state.last_utc));
   out.boolean(state.synchronised);
   out.i64(state.closed_until);
+  out.text(state.gap_cause);
+  out.i64(ms(state.gap_from));
+  out.u32(state.gap_status);
   return out.take();
 }
 
 std::optional<NodeState> decode_node_state(std::string_view bytes) {
   ByteReader in(bytes);
-  if (in.u8() != kNodeLayout) return std::nullopt;
+  const std::uint8_t layout = in.u8();
+  if (layout != kNodeLayout && layout != kNodeLayoutWithoutGap) return std::nullopt;
   NodeState state;
   state.started = in.boolean();
   state.boot = BootId(in.uuid());
@@ -124,6 +129,11 @@ std::optional<NodeState> decode_node_state(std::string_view bytes) {
   state.last_utc = utc(in.i64());
   state.synchronised = in.boolean();
   state.closed_until = in.i64();
+  if (layout == kNodeLayout) {
+    state.gap_cause = in.text();
+    state.gap_from = utc(in.i64());
+    state.gap_status = in.u32();
+  }
   return in.at_end() ? std::optional(state) : std::nullopt;
 }
 

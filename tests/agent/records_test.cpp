@@ -35,48 +35,6 @@ MeterOptions only_powered_on() {
 
 // --- Time that nobody watched ---------------------------------------------------------------------------------------
 
-TEST_CASE("each gap has its cause and its bounds, and adds nothing to a VM's hours", "[records]") {
-  MeterFixture f;
-  run_one(f);
-  f.restart_agent();
-  f.at(10);
-  f.source_failed();
-  f.at(20);
-  f.break_events();
-  f.at(30);
-  f.reboot_host(35);
-  f.vm(1).began_s = 40;
-  f.vm(1).run = 2;
-  f.at(40);
-  f.close();
-  const auto gap = [](const std::string& cause, const std::string& from, const std::string& to) {
-    return "{\"cause\":\"" + cause + "\",\"from\":\"2026-01-01T00:00:" + from +
-           ".000Z\",\"to\":\"2026-01-01T00:00:" + to + ".000Z\",\"ms\":10000}\n";
-  };
-  CHECK(f.events("cause") == gap("agent down", "00", "10") + gap("source failed", "10", "20") +
-                                 gap("events lost", "20", "30") + gap("host down", "30", "40"));
-  for (const Entry& entry : f.entries()) {
-    if (entry.kind == EntryKind::kGap) CHECK(entry.gap_ms == 0);
-  }
-  CHECK(f.usage({kVmHours}) ==
-        "1 00:00 covered 30000 gap 10000 [estimated,gap,owner_unknown,partial,usage_lost,across_boots] "
-        "vm-hours=30000\n");
-}
-
-TEST_CASE("a gap entry's bounds are whole seconds around it", "[records]") {
-  MeterFixture f;
-  run_one(f);
-  f.move_clock_ms(300);
-  f.at(10);
-  f.restart_agent();
-  f.at(20);
-  const auto gap = std::find_if(f.entries().begin(), f.entries().end(),
-                                [](const Entry& entry) { return entry.kind == EntryKind::kGap; });
-  REQUIRE(gap != f.entries().end());
-  CHECK(gap->usage_start == MeterFixture::kStart + std::chrono::seconds(10));
-  CHECK(gap->usage_end == MeterFixture::kStart + std::chrono::seconds(21));
-}
-
 TEST_CASE("while only known VMs can be listed, a VM that is off is bridged when it is listed again", "[records]") {
   MeterFixture f;
   f.empty_from(0);

@@ -28,11 +28,12 @@ void Bookkeeper::begins_empty(const ClockReading& now, std::int64_t true_ms) {
   last_ = last_complete_ = number(now.monotonic);
   last_utc_ = now.utc.time_since_epoch().count();
   offset_ = last_utc_ - last_;
-  last_true_ = true_ms;
+  last_true_ = last_complete_true_ = true_ms;
 }
 
 void Bookkeeper::taken(const Sample& sample, std::int64_t true_ms) {
   pending_.push_back({sample, true_ms, std::exchange(failed_, false)});
+  ++taken_samples_;
 }
 
 void Bookkeeper::committed() {
@@ -40,6 +41,7 @@ void Bookkeeper::committed() {
   for (const Taken& taken : pending_) add_up(taken);
   pending_.clear();
   pending_start_ = false;
+  durable_samples_ = taken_samples_;
 }
 
 void Bookkeeper::agent_died() {
@@ -58,8 +60,11 @@ void Bookkeeper::add_up(const Taken& taken) {
   same_boot_ = started_ && boot_ == sample.boot;
   label_ = same_boot_ ? offset_ : offset;
   watched_ = same_boot_ && sample.events_unbroken && !taken.failed_before;
-  if (!first_ && !watched_) gaps_.push_back({last_utc_, std::max(last_utc_, mono_ + label_)});
-  if (!same_boot_) last_ = last_complete_ = 0;
+  note_gap();
+  if (!same_boot_) {
+    last_ = last_complete_ = 0;
+    last_complete_true_ = last_true_;  // This boot began after it.
+  }
   if (!same_boot_ && !first_) ever_complete_ = true;  // Nothing ran before this boot.
   if (first_) began_at_ = true_ms_;
   if (!first_ && !watched_) unwatched_ms_ += true_ms_ - last_true_;
@@ -81,6 +86,9 @@ void Bookkeeper::add_up(const Taken& taken) {
 
   // The clock is followed, except for the millisecond by which two clocks may always differ.
   const std::int64_t moved = offset - label_;
+  // Unless a reboot or the setting of the clock ended it.
+  stretch_goes_on_ =
+      sample.inventory == Inventory::kKnownOnly && same_boot_ && !watched_ && moved >= -500 && moved <= 500;
   offset_ = moved < -1 || moved > 1 ? offset : label_;
   for (auto& [id, vm] : vms_) {
     if (vm.boot == sample.boot) vm.seen_utc = vm.seen + offset_;
@@ -88,10 +96,25 @@ void Bookkeeper::add_up(const Taken& taken) {
   started_ = true;
   boot_ = sample.boot;
   last_ = mono_;
-  if (sample.inventory == Inventory::kComplete) last_complete_ = mono_;
+  if (sample.inventory == Inventory::kComplete) {
+    last_complete_ = mono_;
+    last_complete_true_ = true_ms_;
+  }
   ever_complete_ = ever_complete_ || sample.inventory == Inventory::kComplete;
   last_utc_ = mono_ + offset_;
   last_true_ = true_ms_;
+  if (stretch_goes_on_) gaps_.back().to = std::max(gaps_.back().from, last_utc_);
+}
+
+// One stretch, as long as every sample in it says that it goes on; a clock that was set ends it.
+void Bookkeeper::note_gap() {
+  if (first_ || watched_) return;
+  const std::int64_t to = mono_ + label_;
+  if (stretch_goes_on_ && same_boot_ && !gaps_.empty()) {
+    gaps_.back().to = std::max(gaps_.back().from, to);
+  } else {
+    gaps_.push_back({last_utc_, std::max(last_utc_, to)});
+  }
 }
 
 void Bookkeeper::add_up_vm(const VmId& id, const std::vector<const VmEvent*>& events, const VmReading* listed) {
@@ -100,11 +123,11 @@ void Bookkeeper::add_up_vm(const VmId& id, const std::vector<const VmEvent*>& ev
   if (fresh) {
     vm.boot = now_->boot;
     vm.seen = last_complete_;
-    vm.seen_true = last_true_;
+    vm.seen_true = last_complete_true_;
   }
   Account& account = accounts_[id];
   if (fresh) account.unwatched_ms = unwatched_ms_;  // It may have been here before, unseen.
-  const Vm before = vm;
+  const Standing before = vm;
   vm.doubtful = vm.left_behind && (vm.doubtful || !watched_);
   if (vm.doubtful) account.unwatched_ms += true_ms_ - vm.seen_true;
   const bool continuous = !vm.present || (vm.boot == now_->boot && vm.seen >= last_);
@@ -173,7 +196,12 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
   std::int64_t stretch = true_ms_ - vm.seen_true;
   if (vm.boot != now_->boot) stretch = std::max(stretch, mono_ + label_ - vm.seen_utc);
   account.unwatched_ms += stretch;
-  if (!events.empty()) {
+  // What happens to a VM that is not allocated, as far as is known, says nothing of where it was.
+  const auto tells = [&](const VmEvent* event) {
+    return vm.present || event->kind == VmEventKind::kArrived || event->kind == VmEventKind::kStarted ||
+           event->kind == VmEventKind::kResumed || event->kind == VmEventKind::kDeparted;
+  };
+  if (std::any_of(events.begin(), events.end(), tells)) {
     // Its end is known, its beginning is not: the rules give bounds only.
     account.open_ms += stretch;
     for (const VmEvent* event : events) {
@@ -269,7 +297,7 @@ void Bookkeeper::cover(Account& account, std::int64_t from_utc, std::int64_t to_
 
 // --- Counters: subtraction within one run ----------------------------------------------------------------------------
 
-void Bookkeeper::count(Vm& vm, Account& account, const VmReading& listed, const Vm& before) {
+void Bookkeeper::count(Vm& vm, Account& account, const VmReading& listed, const Standing& before) {
   const bool was_on = before.known && before.present && before.levels.power != Power::kOff && before.boot == now_->boot;
   for (const DeviceReading& reading : listed.devices) {
     Device& device = vm.devices[{reading.kind, reading.id}];

@@ -56,8 +56,8 @@ class Bookkeeper {
   [[nodiscard]] std::int64_t unwatched_ms() const { return unwatched_ms_; }
   // True time of the first durable sample, if nothing was known before it.
   [[nodiscard]] std::int64_t began_at() const { return began_at_; }
-  // True time of the last durable sample.
-  [[nodiscard]] std::int64_t durable_until() const { return last_true_; }
+  // How many of the samples that were taken so far, lost ones included, came before what is not durable.
+  [[nodiscard]] std::uint64_t durable_samples() const { return durable_samples_; }
 
  private:
   struct Chain {  // One counter of one run.
@@ -71,14 +71,16 @@ class Bookkeeper {
     bool surely_from_zero = false;
     bool perhaps_from_zero = false;
   };
-  struct Vm {
+  struct Standing {
     bool known = false;
     bool present = false;
-    bool left_behind = false;
-    bool doubtful = false;  // Left behind, and perhaps started again since, unseen.
     Levels levels;
     BootId boot;
     std::int64_t seen = 0;  // Monotonic.
+  };
+  struct Vm : Standing {
+    bool left_behind = false;
+    bool doubtful = false;  // Left behind, and perhaps started again since, unseen.
     std::int64_t seen_utc = 0;
     std::int64_t seen_true = 0;
     std::map<std::pair<DeviceKind, std::string>, Device> devices;
@@ -90,6 +92,7 @@ class Bookkeeper {
   };
 
   void add_up(const Taken& taken);
+  void note_gap();
   void add_up_vm(const VmId& id, const std::vector<const VmEvent*>& events, const VmReading* listed);
   void watched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events, const VmReading* listed);
   void unwatched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events, const VmReading* listed);
@@ -97,7 +100,7 @@ class Bookkeeper {
   void found(Vm& vm, Account& account, const VmReading& listed);
   void cover(Account& account, std::int64_t from_utc, std::int64_t to_utc, const Levels& levels);
   void span(Account& account, std::int64_t from_utc, std::int64_t to_utc);
-  void count(Vm& vm, Account& account, const VmReading& listed, const Vm& before);
+  void count(Vm& vm, Account& account, const VmReading& listed, const Standing& before);
   [[nodiscard]] bool counts(Power power) const { return count_stopped_ || power != Power::kOff; }
 
   const bool count_stopped_;
@@ -112,6 +115,10 @@ class Bookkeeper {
   std::int64_t last_complete_ = 0;
   std::int64_t last_utc_ = 0;
   std::int64_t last_true_ = 0;
+  std::int64_t last_complete_true_ = 0;  // Of `last_complete_`; not later than it.
+  std::uint64_t taken_samples_ = 0;
+  std::uint64_t durable_samples_ = 0;
+  bool stretch_goes_on_ = false;  // The last sample showed that nobody watches what follows it.
   std::int64_t offset_ = 0;
   std::map<VmId, Vm> vms_;
   std::map<VmId, Account> accounts_;

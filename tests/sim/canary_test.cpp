@@ -139,6 +139,12 @@ TEST_CASE("canary: every judge sees the mistake that is made for it", "[canary]"
     found->detail[at + 3] = found->detail[at + 3] == '9' ? '8' : '9';
     sees("manifests");
   }
+  SECTION("manifests: one is signed by another key") {
+    std::string& detail = of_kind(wrong, EntryKind::kManifest).detail;
+    const std::size_t at = detail.find("\"signature\":\"") + 13;
+    detail[at + 1] = detail[at + 1] == '9' ? '8' : '9';
+    sees("manifests");
+  }
   SECTION("manifests: a closed hour is changed without a mark") {
     Entry late = usage_of(wrong);
     late.sequence = wrong.journal.back().sequence + 1;

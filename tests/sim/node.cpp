@@ -29,6 +29,10 @@ VmId plan_vm_id(const Plan& plan, std::size_t index) {
 }
 
 SimNode::SimNode(const Plan& plan) : plan_(plan) {
+  begin_boot();
+  for (std::size_t i = 0; i < subscriptions_.size(); ++i) {
+    subscriptions_[i] = uuid_from_name(Uuid{}, "subscription/" + std::to_string(i));
+  }
   machines_.resize(plan.vms.size());
   for (std::uint32_t i = 0; i < plan.vms.size(); ++i) {
     Machine& machine = machines_[i];
@@ -100,12 +104,15 @@ std::int64_t SimNode::wall() const {
 
 ClockReading SimNode::clock() const {
   ClockReading reading;
-  reading.boot =
-      BootId(uuid_from_name(Uuid{}, "plan-boot/" + std::to_string(plan_.seed) + "/" + std::to_string(boots_)));
+  reading.boot = boot_;
   reading.monotonic = MonotonicTime{Milliseconds{now_ - boot_began_}};
   reading.utc = UtcTime{Milliseconds{wall()}};
   reading.synchronised = now_ >= unsynchronised_until_;
   return reading;
+}
+
+void SimNode::begin_boot() {
+  boot_ = BootId(uuid_from_name(Uuid{}, "plan-boot/" + std::to_string(plan_.seed) + "/" + std::to_string(boots_)));
 }
 
 void SimNode::step_wall(std::int64_t by) { wall_offset_ += by; }
@@ -131,6 +138,7 @@ void SimNode::power_off() {
 void SimNode::power_on(std::int64_t wall_error_ms) {
   host_up_ = true;
   ++boots_;
+  begin_boot();
   boot_began_ = now_;
   wall_offset_ += wall_error_ms;
   for (Machine& machine : machines_) {
@@ -188,6 +196,7 @@ void SimNode::apply_lifecycle(Machine& machine, const PlanOp& op, bool watched) 
       depart(machine, "migrated");
       machine.left_behind = machine.plan->persistent && watched && now_ >= away_until_ && now_ >= down_until_;
       machine.left_at = now_;
+      machine.left_in = samples_ + 1;
       return;
     case Op::migrate_fails:
       if (!machine.present || machine.power != Power::kRunning) return;
@@ -358,8 +367,8 @@ void SimNode::note(const Machine& machine) {
 
 // --- What is shown --------------------------------------------------------------------------------------------------
 
-void SimNode::forget_left_behind_since(std::int64_t t) {
-  for (Machine& machine : machines_) machine.left_behind = machine.left_behind && machine.left_at <= t;
+void SimNode::forget_left_behind_since(std::uint64_t sample) {
+  for (Machine& machine : machines_) machine.left_behind = machine.left_behind && machine.left_in <= sample;
 }
 
 void SimNode::cut_stream() {
@@ -423,7 +432,7 @@ Owner SimNode::owner(const Machine& machine) const {
   Owner owner;
   if (machine.owner == 0) return owner;
   owner.known = true;
-  owner.subscription = uuid_from_name(Uuid{}, "subscription/" + std::to_string(machine.owner));
+  owner.subscription = subscriptions_.at(machine.owner);
   owner.name = "vm-" + std::to_string(machine.name);
   owner.windows_licence = machine.plan->windows;
   owner.billable = machine.owner != 7;
@@ -466,6 +475,7 @@ Result<Sample> SimNode::read_all() {
     return Error{ErrorCode::kUnavailable, "the simulated hypervisor is down"};
   }
   const bool service = now_ >= away_until_;
+  ++samples_;
   const ClockReading now = clock();
   Sample sample;
   sample.boot = now.boot;

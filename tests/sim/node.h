@@ -60,7 +60,7 @@ class SimNode {
   void cut_stream();
   void keep_stream() { unbroken_ = true; }
   // Definitions that stay behind after a migration are only shown to somebody who saw the migration.
-  void forget_left_behind_since(std::int64_t t);
+  void forget_left_behind_since(std::uint64_t sample);
   void service_away_until(std::int64_t t);
   void source_down_until(std::int64_t t);
   Result<Sample> read_all();
@@ -92,7 +92,8 @@ class SimNode {
     bool present = false;
     bool left_behind = false;
     std::int64_t left_at = 0;
-    bool migrating = false;  // Out, suspended for the last time, or so it seems.
+    std::uint64_t left_in = 0;  // The sample that tells of it, if nothing is lost.
+    bool migrating = false;     // Out, suspended for the last time, or so it seems.
     bool restart = false;
     bool known_to_process_watch = false;  // Listed while the service was there.
     Power power = Power::kOff;
@@ -130,6 +131,7 @@ class SimNode {
   [[nodiscard]] Owner owner(const Machine& machine) const;
   [[nodiscard]] VmReading reading(const Machine& machine, MonotonicTime monotonic, bool service) const;
   [[nodiscard]] std::int64_t wall() const;
+  void begin_boot();
 
   const Plan& plan_;
   std::int64_t now_ = 0;
@@ -137,10 +139,12 @@ class SimNode {
   std::map<VmId, Truth> truth_;
   std::multimap<std::int64_t, Own> own_;
   std::uint64_t runs_ = 0;
+  std::array<Uuid, 8> subscriptions_;  // By owner.
 
   bool host_up_ = true;
   std::int64_t suspended_until_ = 0;
   std::uint32_t boots_ = 0;
+  BootId boot_;
   std::int64_t boot_began_ = -3'600'000;
   std::int64_t wall_offset_ = 0;
   std::int64_t drift_ppm_ = 0;
@@ -148,6 +152,7 @@ class SimNode {
   std::int64_t unsynchronised_until_ = -1;
 
   std::vector<std::pair<std::int64_t, VmEvent>> events_;
+  std::uint64_t samples_ = 0;
   bool unbroken_ = false;
   bool urgent_ = false;
   std::int64_t away_until_ = -1;

@@ -152,6 +152,7 @@ class Play {
         line_(far_),
         random_(plan.seed) {
     options_.node = NodeId::parse("world").value();
+    options_.key = signing_key(plan);
     options_.sample_interval = Milliseconds{plan.interval_ms};
     options_.meter.simulated = true;
     options_.meter.count_stopped = plan.count_stopped;
@@ -229,7 +230,7 @@ class Play {
     agent_.reset();
     kv_.reset();
     books_.agent_died();
-    node_.forget_left_behind_since(books_.durable_until());
+    node_.forget_left_behind_since(books_.durable_samples());
     back_at_ = std::max(back_at_, node_.now() + down_ms);
   }
 
@@ -425,6 +426,11 @@ class Play {
 };
 
 }  // namespace
+
+SigningKey signing_key(const Plan& plan) {
+  const Digest seed = digest_of({"plan-key/" + std::to_string(plan.seed)});
+  return SigningKey::from_seed({reinterpret_cast<const char*>(seed.bytes.data()), seed.bytes.size()}).value();
+}
 
 Outcome play(const Plan& plan, Flaw flaw) { return Play(plan, flaw).run(); }
 

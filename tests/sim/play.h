@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "platform/digest.h"
 #include "store/entry.h"
 #include "store/journal.h"
 #include "tests/sim/bookkeeper.h"
@@ -51,5 +52,8 @@ struct Outcome {
 };
 
 Outcome play(const Plan& plan, Flaw flaw = Flaw::kNone);
+
+// The key with which the node of a world signs.
+SigningKey signing_key(const Plan& plan);
 
 }  // namespace nodemeter

@@ -62,6 +62,18 @@ inline constexpr Regression kRegressions[] = {
                   "first_ms":0}],
          "ops": [{"at_ms":0,"op":"migrate_fails","vm":0,"a":2107,"b":0},
                  {"at_ms":4965,"op":"agent_crash","vm":0,"a":0,"b":0}]})"},
+    {50008294,
+     "the clock lost more than the host was down: the gap entry had no length, and nothing said that this length was a "
+     "guess, so that what was used and lost was nowhere marked",
+     R"({"seed":50008294,"start_ms":1767232613406,"length_ms":3207253,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":2,"memory_mib":2919,"cpu_percent":27,"disks":0,"nics":0,"rate":162741461,"width_32":false,
+                  "starts_proven":true,"owner_known":false,"windows":true,"persistent":false,"first_ms":4436713}],
+         "ops": [{"at_ms":171337,"op":"store_full","vm":0,"a":30133,"b":0},
+                 {"at_ms":186619,"op":"migrate_in","vm":0,"a":0,"b":0},
+                 {"at_ms":224594,"op":"store_full","vm":0,"a":1562663,"b":0},
+                 {"at_ms":1303107,"op":"power_loss","vm":0,"a":2838901,"b":-5084},
+                 {"at_ms":3147253,"op":"clock_step","vm":0,"a":0,"b":-49095729}]})"},
 };
 
 }  // namespace nodemeter
