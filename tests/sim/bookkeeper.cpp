@@ -202,15 +202,16 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
            event->kind == VmEventKind::kResumed || event->kind == VmEventKind::kDeparted;
   };
   if (std::any_of(events.begin(), events.end(), tells)) {
-    // Its end is known, its beginning is not: the rules give bounds only.
-    account.open_ms += stretch;
-    for (const VmEvent* event : events) {
-      if (event->kind == VmEventKind::kDeparted) vm.left_behind = event->how == "migrated";
-      if (event->kind == VmEventKind::kStarted || event->kind == VmEventKind::kArrived) vm.left_behind = false;
+    const std::int64_t known_until = follow_events(vm, account, events);
+    vm.boot = now_->boot;
+    vm.seen = known_until;
+    if (!listed) {
+      vm.present = vm.left_behind = false;  // Its departure was not seen: it ends at its last event.
+    } else if (vm.present) {
+      cover(account, known_until + label_, mono_ + label_, vm.levels);
+    } else if (!(vm.left_behind && listed->levels.power == Power::kOff)) {
+      found(vm, account, *listed);
     }
-    for (auto& [key, device] : vm.devices) device.sample = 0;
-    vm.present = false;  // Unless it is listed.
-    if (!listed) vm.left_behind = false;
     return;
   }
   const bool here = listed && !(vm.left_behind && listed->levels.power == Power::kOff);
@@ -221,6 +222,58 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
   } else {
     vm.present = false;
     if (!listed) vm.left_behind = false;
+  }
+}
+
+// The first event of a VM that was here ends the stretch: it was here until then, and nothing proves that it was on.
+// What follows is known. Gives the instant of the last event.
+std::int64_t Bookkeeper::follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events) {
+  bool known = false;
+  std::int64_t cursor = vm.seen;
+  for (const VmEvent* event : events) {
+    const bool same_boot = known || vm.boot == now_->boot;
+    const std::int64_t t = std::clamp(number(event->at), same_boot ? cursor : 0, mono_);
+    if (vm.present && known) cover(account, cursor + label_, t + label_, vm.levels);
+    if (vm.present && !known) bridge_to_event(vm, account, *event, t);
+    known = known || vm.present;
+    if (event->levels) vm.levels = *event->levels;
+    cursor = t;
+    switch (event->kind) {
+      case VmEventKind::kArrived:
+      case VmEventKind::kStarted:
+      case VmEventKind::kResumed:
+        vm.present = known = true;
+        vm.left_behind = false;
+        break;
+      case VmEventKind::kDeparted:
+        vm.present = false;
+        vm.left_behind = event->how == "migrated";
+        known = true;
+        break;
+      default: break;
+    }
+  }
+  for (auto& [key, device] : vm.devices) device.sample = 0;
+  return cursor;
+}
+
+void Bookkeeper::bridge_to_event(const Vm& vm, Account& account, const VmEvent& event, std::int64_t t) {
+  const bool was_on = vm.levels.power != Power::kOff;
+  if (vm.boot != now_->boot) {
+    account.unwatched_ms += std::max<std::int64_t>(0, t + label_ - vm.seen_utc);
+    if (count_stopped_ || was_on) span(account, vm.seen_utc, t + label_);
+    return;
+  }
+  Levels low = vm.levels;
+  if (event.levels && event.kind == VmEventKind::kResized) {
+    low.vcores = std::min(low.vcores, event.levels->vcores);
+    low.disk_mib = std::min(low.disk_mib.value_or(0), event.levels->disk_mib.value_or(0));
+  }
+  low.power = Power::kOff;
+  if (count_stopped_) {
+    cover(account, vm.seen + label_, t + label_, low);
+  } else if (was_on) {
+    span(account, vm.seen + label_, t + label_);
   }
 }
 
@@ -280,7 +333,6 @@ void Bookkeeper::span(Account& account, std::int64_t from_utc, std::int64_t to_u
     const std::int64_t hour = t / kHour;
     const std::int64_t end = std::min(to_utc, (hour + 1) * kHour);
     account.hours[hour] += end - t;
-    account.accounted_ms += end - t;
     t = end;
   }
 }

@@ -35,12 +35,10 @@ class Bookkeeper {
   struct Account {
     std::map<std::int64_t, std::int64_t> hours;  // covered + gap, by hours since 1970.
     std::int64_t covered_ms = 0;
-    std::int64_t accounted_ms = 0;
     std::uint64_t vcore_ms = 0;
     std::uint64_t memory_mib_ms = 0;
     std::uint64_t disk_mib_ms = 0;
     std::array<Bounds, kMeterCount> counted{};
-    std::int64_t open_ms = 0;       // Of it the rules leave this much undecided, either way.
     std::int64_t unwatched_ms = 0;  // This much was not seen as it happened.
   };
   [[nodiscard]] const std::map<VmId, Account>& accounts() const { return accounts_; }
@@ -96,6 +94,8 @@ class Bookkeeper {
   void add_up_vm(const VmId& id, const std::vector<const VmEvent*>& events, const VmReading* listed);
   void watched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events, const VmReading* listed);
   void unwatched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events, const VmReading* listed);
+  std::int64_t follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events);
+  void bridge_to_event(const Vm& vm, Account& account, const VmEvent& event, std::int64_t t);
   void bridge(Vm& vm, Account& account, const VmReading& listed);
   void found(Vm& vm, Account& account, const VmReading& listed);
   void cover(Account& account, std::int64_t from_utc, std::int64_t to_utc, const Levels& levels);
