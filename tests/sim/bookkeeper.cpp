@@ -68,7 +68,6 @@ void Bookkeeper::add_up(const Taken& taken) {
   if (!same_boot_ && !first_) ever_complete_ = true;  // Nothing ran before this boot.
   if (first_) began_at_ = true_ms_;
   if (!first_ && !watched_) unwatched_ms_ += true_ms_ - last_true_;
-  ++samples_;
   looks_.push_back(true_ms_);
 
   std::map<VmId, std::vector<const VmEvent*>> events;
@@ -171,7 +170,7 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
       case VmEventKind::kDeparted:
         vm.present = false;
         vm.left_behind = event->how == "migrated";
-        for (auto& [key, device] : vm.devices) device.sample = 0;
+        went(vm);
         break;
       default: break;
     }
@@ -207,6 +206,7 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
     vm.seen = known_until;
     if (!listed) {
       vm.present = vm.left_behind = false;  // Its departure was not seen: it ends at its last event.
+      went(vm);
     } else if (vm.present) {
       cover(account, known_until + label_, mono_ + label_, vm.levels);
     } else if (!(vm.left_behind && listed->levels.power == Power::kOff)) {
@@ -222,7 +222,12 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
   } else {
     vm.present = false;
     if (!listed) vm.left_behind = false;
+    went(vm);
   }
+}
+
+void Bookkeeper::went(Vm& vm) {
+  for (auto& [key, device] : vm.devices) device.stayed = false;
 }
 
 // The first event of a VM that was here ends the stretch: it was here until then, and nothing proves that it was on.
@@ -249,11 +254,11 @@ std::int64_t Bookkeeper::follow_events(Vm& vm, Account& account, const std::vect
         vm.present = false;
         vm.left_behind = event->how == "migrated";
         known = true;
+        went(vm);
         break;
       default: break;
     }
   }
-  for (auto& [key, device] : vm.devices) device.sample = 0;
   return cursor;
 }
 
@@ -362,10 +367,8 @@ void Bookkeeper::count(Vm& vm, Account& account, const VmReading& listed, const 
       device.perhaps_from_zero = after_last || !(was_on && watched_ && now_->events.empty());
       if (first_ && now_->events.empty()) device.perhaps_from_zero = false;
       if (reading.begun && was_on && number(*reading.begun) < before.seen) device.perhaps_from_zero = false;
-      device.sample = samples_;
     }
-    const bool continuous = device.sample + 1 >= samples_;
-    device.sample = samples_;
+    const bool stayed = std::exchange(device.stayed, true);
     for (std::size_t i = 0; i < kCountersMax; ++i) {
       const auto* value = std::get_if<std::uint64_t>(&reading.counters[i]);
       if (!value) continue;
@@ -386,7 +389,7 @@ void Bookkeeper::count(Vm& vm, Account& account, const VmReading& listed, const 
         if (wrapped <= 5'000'000 * u(ms) / 1000) rise = wrapped;
       }
       sum.high += rise;
-      if (continuous) sum.low += rise;
+      if (stayed) sum.low += rise;
       chain.base = *value;
       chain.read_at = number(reading.read_at);
     }

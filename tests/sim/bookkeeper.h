@@ -1,8 +1,8 @@
 // What the rules make of what was shown: a second, independent reading of product.md section 3, for the judges.
 //
 // It is told every sample that the agent took and which of them became durable. From these alone it computes what each
-// VM's hours have to hold: exactly where the rules decide, with bounds where they leave a choice. It shares no code
-// with the meter and keeps no marks, no registers and no records; it only adds up.
+// VM's hours have to hold: time and levels exactly, counters exactly where the rules decide and with bounds where they
+// leave a choice. It shares no code with the meter and keeps no marks, no registers and no records; it only adds up.
 
 #pragma once
 
@@ -64,7 +64,7 @@ class Bookkeeper {
   };
   struct Device {
     std::uint64_t run = 0;
-    std::uint64_t sample = 0;  // The last one that listed it.
+    bool stayed = true;  // Its VM was not known to be away since the last reading: what this run used since counts.
     std::array<Chain, kCountersMax> chains;
     bool surely_from_zero = false;
     bool perhaps_from_zero = false;
@@ -97,6 +97,7 @@ class Bookkeeper {
   std::int64_t follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events);
   void bridge_to_event(const Vm& vm, Account& account, const VmEvent& event, std::int64_t t);
   void bridge(Vm& vm, Account& account, const VmReading& listed);
+  static void went(Vm& vm);
   void found(Vm& vm, Account& account, const VmReading& listed);
   void cover(Account& account, std::int64_t from_utc, std::int64_t to_utc, const Levels& levels);
   void span(Account& account, std::int64_t from_utc, std::int64_t to_utc);
@@ -123,7 +124,6 @@ class Bookkeeper {
   std::map<VmId, Vm> vms_;
   std::map<VmId, Account> accounts_;
   std::vector<Gap> gaps_;
-  std::uint64_t samples_ = 0;
   std::vector<std::int64_t> looks_;
   std::int64_t began_at_ = 0;
   std::int64_t unwatched_ms_ = 0;

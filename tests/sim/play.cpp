@@ -352,7 +352,10 @@ class Play {
     }
   }
 
-  [[nodiscard]] bool misses_some() const { return far_.misses_any_below(agent_->journal().state().acknowledged + 1); }
+  // Of all that was ever confirmed: while it goes out again, less counts as acknowledged.
+  [[nodiscard]] bool misses_some() const {
+    return far_.misses_any_below(std::max(agent_->journal().state().acknowledged, far_.acknowledged()) + 1);
+  }
 
   void collect() {
     if (!failed_.empty()) outcome_.complaints.push_back("agent: " + failed_);
