@@ -180,6 +180,7 @@ bool Agent::quiet(const ClockReading& now) const {
 void Agent::maintain(const ClockReading& now) {
   next_maintenance_ = now.monotonic + kMaintenanceInterval;
   seams_.store.maintain();
+  if (seams_.live == nullptr) return;  // Nobody would see it.
   if (const Result<StoreForecast> forecast = keeper_.forecast(now.utc)) forecast_ = *forecast;
 }
 
