@@ -236,8 +236,7 @@ void Meter::apply(const VmEvent& event) {
   }
   if (event.kind == VmEventKind::kStopped) {
     end_runs(vm, at);
-    vm.tracks.clear();
-    former_.erase(vm.vm);
+    set_runs_aside(vm);
     vm.no_run_at = at;
   }
   if (event.levels) vm.levels = told(vm.levels, *event.levels);
@@ -260,10 +259,11 @@ void Meter::apply(const VmEvent& event) {
 void Meter::arrive(VmState& vm, MonotonicTime at) {
   if (vm.boot == interval_.sample->boot) {
     // Its process may be the one that was here before: a migration that failed. Then its counters go on.
-    if (!vm.tracks.empty()) former_[vm.vm] = std::exchange(vm.tracks, {});
+    set_runs_aside(vm);
     if (vm.no_run_at) vm.no_run_at = at;
   } else {
     vm.tracks.clear();
+    former_.erase(vm.vm);
     vm.no_run_at = at;
   }
   vm.present = true;
@@ -297,7 +297,7 @@ void Meter::observe(const VmReading& reading) {
     }
     if (ran && reading.levels.power == Power::kOff) {
       end_runs(vm, now);
-      vm.tracks.clear();
+      set_runs_aside(vm);
       record_event(&vm, "stopped", "found", label(now));
     }
     if (reading.levels.vcores != vm.levels.vcores) {
@@ -308,7 +308,7 @@ void Meter::observe(const VmReading& reading) {
   vm.levels = reading.levels;
   describe(vm, reading);
   count_devices(vm, reading);
-  former_.erase(vm.vm);
+  if (reading.levels.power != Power::kOff) former_.erase(vm.vm);
   const bool process_known = std::none_of(reading.devices.begin(), reading.devices.end(), run_unknown);
   if (process_known) vm.no_run_at.reset();
   if (reading.levels.power == Power::kOff) vm.no_run_at = now;

@@ -140,6 +140,7 @@ class Meter {
   void add_gap(VmState& vm, Span span, std::uint32_t status);
   void depart(VmState& vm, MonotonicTime at, const std::string& how);
   void end_runs(VmState& vm, MonotonicTime at);
+  void set_runs_aside(VmState& vm);
 
   void count_devices(VmState& vm, const VmReading& reading);
   void count_device(VmState& vm, const DeviceReading& device, bool process_known);
@@ -162,7 +163,7 @@ class Meter {
   const Recall recall_;
   NodeState node_;
   std::map<VmId, VmState> vms_;
-  std::map<VmId, std::vector<DeviceTrack>> former_;  // Of VMs that came back and were not read since.
+  std::map<VmId, std::vector<DeviceTrack>> former_;  // Of VMs that stopped or left and were not read running since.
   std::set<VmId> unsettled_;  // Present, but not listed at the end of a stretch that nobody watched.
   std::set<VmId> forgotten_;
   std::map<VmId, std::string> gone_rows_;

@@ -126,7 +126,7 @@ void Meter::depart(VmState& vm, MonotonicTime at, const std::string& how) {
   vm.left_behind = how == "migrated";
   // A migration may fail, and then the same process goes on.
   if (auto former = former_.extract(vm.vm)) vm.tracks = std::move(former.mapped());
-  if (!vm.left_behind) vm.tracks.clear();
+  if (!vm.left_behind) set_runs_aside(vm);
   vm.levels.power = Power::kOff;
   vm.no_run_at = at;
 }
@@ -140,6 +140,12 @@ void Meter::end_runs(VmState& vm, MonotonicTime at) {
   // A run that no sample ever saw is lost whole.
   const bool lost = vm.tracks.empty() || std::any_of(vm.tracks.begin(), vm.tracks.end(), unread);
   if (lost && vm.present && vm.levels.power != Power::kOff) mark(vm, at, status_bit::kUsageLost);
+}
+
+// A notice that comes late may tell of the end of an earlier process, while readings already show the one after it: a
+// run that is read again goes on where it was, and is not counted from zero a second time.
+void Meter::set_runs_aside(VmState& vm) {
+  if (!vm.tracks.empty()) former_[vm.vm] = std::exchange(vm.tracks, {});
 }
 
 // --- Counters -------------------------------------------------------------------------------------------------------

@@ -377,3 +377,37 @@ TEST_CASE("the live rates are those of the last two readings", "[counters]") {
   f.at(10);
   CHECK(f.meter().vms().at(vm_id(1)).rates.span_ms == 0);
 }
+
+TEST_CASE("a restart whose notices come after a reading of the new process is not counted twice", "[counters]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.vm(1).began_s = 0;
+  f.vm(1).cpu_us = 1'000;
+  f.at(0);
+  f.vm(1).cpu_us = 5'000;
+  f.at(10);
+  f.vm(1).run = 2;
+  f.vm(1).began_s = 12;
+  f.vm(1).cpu_us = 300;
+  f.at(20);
+  const std::string gone = GENERATE(as<std::string>{}, "stopped", "deleted", "stopped and deleted", "seen off");
+  if (gone == "seen off") {  // The notice of the stop reaches the reading, that of the start does not.
+    f.event(21, 1, VmEventKind::kStopped, "destroyed");
+    const MeterFixture::Vm running = f.vm(1);
+    f.vm(1).levels.power = Power::kOff;
+    f.at(22);
+    f.vm(1) = running;
+  } else {
+    if (gone != "deleted") f.event(21, 1, VmEventKind::kStopped, "destroyed");
+    if (gone != "stopped") f.event(21, 1, VmEventKind::kDeparted, "deleted");
+  }
+  if (gone == "stopped" || gone == "seen off") {
+    f.event(23, 1, VmEventKind::kStarted, "booted");
+  } else {
+    f.event(23, 1, VmEventKind::kArrived, "created");
+  }
+  f.vm(1).cpu_us = 1'000;
+  f.at(30);
+  f.close();
+  CHECK(f.total(MeterIndex::kCpuTime) == 1'000 + 4'000 + 1'000);
+}
