@@ -372,12 +372,12 @@ void SimNode::forget_left_behind_since(std::uint64_t sample) {
 }
 
 void SimNode::cut_stream() {
-  for (const auto& [at, event] : events_) {
+  for (const Notice& notice : notices_) {
     for (Machine& machine : machines_) {
-      if (machine.id == event.vm && machine.left_at >= at) machine.left_behind = false;
+      if (machine.id == notice.event.vm && machine.left_at >= notice.at) machine.left_behind = false;
     }
   }
-  events_.clear();
+  notices_.clear();
   unbroken_ = false;
 }
 
@@ -396,7 +396,7 @@ void SimNode::source_down_until(std::int64_t t) {
 
 void SimNode::everything_answers() {
   if (now_ < away_until_ || now_ < down_until_) cut_stream();
-  away_until_ = down_until_ = -1;
+  away_until_ = down_until_ = late_until_ = -1;
   for (Machine& machine : machines_) {
     machine.hangs_until = -1;
     for (Device& device : machine.devices) {
@@ -415,7 +415,7 @@ void SimNode::report(const Machine& machine, VmEventKind kind, const char* how) 
   event.name = "vm-" + std::to_string(machine.name);
   event.owner = owner(machine);
   event.levels = levels(machine);
-  events_.emplace_back(now_, std::move(event));
+  notices_.push_back({now_, now_ < late_until_, std::move(event)});
 }
 
 Levels SimNode::levels(const Machine& machine) const {
@@ -469,6 +469,27 @@ VmReading SimNode::reading(const Machine& machine, MonotonicTime monotonic, bool
   return reading;
 }
 
+std::optional<Power> SimNode::standing(const Machine& machine) {
+  return machine.present ? std::optional(machine.power) : std::nullopt;
+}
+
+// As the tracker of a real source does it: notices come in order, stamped when they come; and a sample waits for them
+// if without them what it lists would be a riddle. A restart whose two notices are both on their way is none.
+void SimNode::tell(Sample& sample) {
+  const bool understood = std::all_of(machines_.begin(), machines_.end(),
+                                      [](const Machine& machine) { return machine.told == standing(machine); });
+  const bool may_wait = understood && now_ < late_until_;
+  std::int64_t stamp = 0;
+  auto notice = notices_.begin();
+  for (; notice != notices_.end() && !(may_wait && notice->late); ++notice) {
+    stamp = std::max(stamp, notice->late ? std::clamp(late_until_, notice->at, now_) : notice->at);
+    truth_[notice->event.vm].late_ms += stamp - notice->at;
+    notice->event.at = sample.taken_at - Milliseconds{now_ - stamp};
+    sample.events.push_back(std::move(notice->event));
+  }
+  notices_.erase(notices_.begin(), notice);
+}
+
 Result<Sample> SimNode::read_all() {
   if (now_ < down_until_) {
     cut_stream();
@@ -484,12 +505,9 @@ Result<Sample> SimNode::read_all() {
   sample.clock_synchronised = now.synchronised;
   sample.inventory = service ? Inventory::kComplete : Inventory::kKnownOnly;
   sample.events_unbroken = unbroken_ && service;
-  for (auto& [at, event] : events_) {
-    event.at = now.monotonic - Milliseconds{now_ - at};
-    sample.events.push_back(std::move(event));
-  }
-  events_.clear();
-  for (const Machine& machine : machines_) {
+  tell(sample);
+  for (Machine& machine : machines_) {
+    machine.told = standing(machine);
     const bool seen = service || (machine.power != Power::kOff && machine.known_to_process_watch);
     if (!seen || !(machine.present || machine.left_behind)) continue;
     sample.vms.push_back(reading(machine, now.monotonic, service));

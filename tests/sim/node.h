@@ -32,6 +32,7 @@ struct Truth {
   std::vector<Moment> moments;                       // Ordered by `at`; in force until the next one.
   std::array<std::uint64_t, kMeterCount> hidden{};   // Of it no reading will ever show this much.
   std::array<std::uint64_t, kMeterCount> counted{};  // Counters only.
+  std::int64_t late_ms = 0;                          // By which its notices were late, together.
 };
 
 class SimNode {
@@ -63,6 +64,8 @@ class SimNode {
   void forget_left_behind_since(std::uint64_t sample);
   void service_away_until(std::int64_t t);
   void source_down_until(std::int64_t t);
+  // What happens until then is told late, unless what a sample lists cannot be understood without it.
+  void notices_late_until(std::int64_t t) { late_until_ = std::max(late_until_, t); }
   Result<Sample> read_all();
   bool take_urgency() { return std::exchange(urgent_, false); }
   void make_urgent() { urgent_ = true; }
@@ -104,8 +107,14 @@ class SimNode {
     std::int64_t run_began = 0;
     std::vector<Device> devices;  // Ordered by (kind, id).
     std::uint32_t devices_made = 0;
+    std::optional<Power> told;  // As the last sample showed it; nothing: not allocated.
     std::int64_t hangs_until = -1;
     bool hangs_whole = false;
+  };
+  struct Notice {
+    std::int64_t at = 0;
+    bool late = false;
+    VmEvent event;
   };
   struct Own {
     std::uint32_t vm = 0;
@@ -130,6 +139,8 @@ class SimNode {
   [[nodiscard]] Levels levels(const Machine& machine) const;
   [[nodiscard]] Owner owner(const Machine& machine) const;
   [[nodiscard]] VmReading reading(const Machine& machine, MonotonicTime monotonic, bool service) const;
+  void tell(Sample& sample);
+  [[nodiscard]] static std::optional<Power> standing(const Machine& machine);
   [[nodiscard]] std::int64_t wall() const;
   void begin_boot();
 
@@ -151,7 +162,8 @@ class SimNode {
   std::int64_t drift_since_ = 0;
   std::int64_t unsynchronised_until_ = -1;
 
-  std::vector<std::pair<std::int64_t, VmEvent>> events_;
+  std::vector<Notice> notices_;
+  std::int64_t late_until_ = -1;
   std::uint64_t samples_ = 0;
   bool unbroken_ = false;
   bool urgent_ = false;

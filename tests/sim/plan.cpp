@@ -83,6 +83,7 @@ const std::vector<Group>& groups() {
         {Op::refuses_all, 1, kSecond, kHour},
         {Op::too_large, 2, kSecond, kHour}}},
       {2, false, {{Op::receiver_backup, 2}, {Op::receiver_restored, 1}}},
+      {3, false, {{Op::late_notices, 3, kSecond, 10 * kMinute}}},
   };
   return kGroups;
 }

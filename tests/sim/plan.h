@@ -24,7 +24,7 @@ namespace nodemeter {
   X(plug_nic) X(unplug) X(hang) X(stall) X(fall) \
   /* To the source and the host. */ \
   X(stream_cut) X(service_away) X(source_down) X(late_sample) X(sample_twice) X(clock_step) X(clock_drift) \
-  X(clock_unsynchronised) X(suspend) X(power_loss) \
+  X(clock_unsynchronised) X(suspend) X(power_loss) X(late_notices) \
   /* To the agent and its store. */ \
   X(agent_crash) X(agent_upgrade) X(commit_lost) X(commit_unknown_written) X(commit_unknown_lost) X(store_full) \
   /* To the network and the receiver. */ \

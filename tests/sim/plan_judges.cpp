@@ -330,8 +330,8 @@ class Court {
       disk += ms * moment.disk_mib;
       if (moment.power != Power::kOff) memory += ms * moment.memory_mib;
     }
-    const auto unwatched =
-        static_cast<std::uint64_t>(expected.unwatched_ms + outcome_.first_sample_ms + changing_ms(truth.moments));
+    const auto unwatched = static_cast<std::uint64_t>(expected.unwatched_ms + outcome_.first_sample_ms +
+                                                      changing_ms(truth.moments) + truth.late_ms);
     const auto within = [&](const char* what, std::uint64_t have, std::uint64_t right, std::uint64_t most) {
       compare("ledger", what, have, right - std::min(right, unwatched * most), right + unwatched * most);
     };

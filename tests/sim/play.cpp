@@ -286,6 +286,7 @@ class Play {
           step();
         }
         return;
+      case Op::late_notices: node_.notices_late_until(now + op.a); return;
       case Op::clock_step: node_.step_wall(op.b); return;
       case Op::clock_drift: node_.drift(op.a); return;
       case Op::clock_unsynchronised: node_.unsynchronised_until(now + op.a); return;

@@ -74,6 +74,22 @@ inline constexpr Regression kRegressions[] = {
                  {"at_ms":224594,"op":"store_full","vm":0,"a":1562663,"b":0},
                  {"at_ms":1303107,"op":"power_loss","vm":0,"a":2838901,"b":-5084},
                  {"at_ms":3147253,"op":"clock_step","vm":0,"a":0,"b":-49095729}]})"},
+    {1459617879, "a restart that was told after a sample of the new process: what it had used was billed a second time",
+     R"({"seed":1459617879,"start_ms":1767226024648,"length_ms":398742,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":false,
+         "vms": [{"vcores":11,"memory_mib":15858,"cpu_percent":77,"disks":0,"nics":0,"rate":209118558,
+                  "width_32":false,"starts_proven":true,"owner_known":false,"windows":false,"persistent":true,
+                  "first_ms":0}],
+         "ops": [{"at_ms":238908,"op":"late_notices","vm":0,"a":189892,"b":0},
+                 {"at_ms":338742,"op":"restart","vm":0,"a":0,"b":0}]})"},
+    {1459617918, "the same with a VM that was deleted and created again",
+     R"({"seed":1459617918,"start_ms":1767226149784,"length_ms":9770229,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":10,"memory_mib":64435,"cpu_percent":18,"disks":0,"nics":0,"rate":90721337,
+                  "width_32":false,"starts_proven":true,"owner_known":true,"windows":false,"persistent":false,
+                  "first_ms":0}],
+         "ops": [{"at_ms":9575140,"op":"late_notices","vm":0,"a":315601,"b":0},
+                 {"at_ms":9710229,"op":"recreate","vm":0,"a":0,"b":0}]})"},
 };
 
 }  // namespace nodemeter
