@@ -270,7 +270,7 @@ void Bookkeeper::bridge_to_event(const Vm& vm, Account& account, const VmEvent& 
     return;
   }
   Levels low = vm.levels;
-  if (event.levels && event.kind == VmEventKind::kResized) {
+  if (event.levels) {  // The other side of the stretch.
     low.vcores = std::min(low.vcores, event.levels->vcores);
     low.disk_mib = std::min(low.disk_mib.value_or(0), event.levels->disk_mib.value_or(0));
   }
