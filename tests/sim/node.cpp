@@ -396,7 +396,8 @@ void SimNode::source_down_until(std::int64_t t) {
 
 void SimNode::everything_answers() {
   if (now_ < away_until_ || now_ < down_until_) cut_stream();
-  away_until_ = down_until_ = late_until_ = -1;
+  away_until_ = down_until_ = -1;
+  late_until_ = std::min(late_until_, now_);
   for (Machine& machine : machines_) {
     machine.hangs_until = -1;
     for (Device& device : machine.devices) {
@@ -476,18 +477,18 @@ std::optional<Power> SimNode::standing(const Machine& machine) {
 // As the tracker of a real source does it: notices come in order, stamped when they come; and a sample waits for them
 // if without them what it lists would be a riddle. A restart whose two notices are both on their way is none.
 void SimNode::tell(Sample& sample) {
+  const bool none_came = notices_.empty() || notices_.front().late;
   const bool understood = std::all_of(machines_.begin(), machines_.end(),
                                       [](const Machine& machine) { return machine.told == standing(machine); });
-  const bool may_wait = understood && now_ < late_until_;
+  if (none_came && understood && now_ < late_until_) return;
   std::int64_t stamp = 0;
-  auto notice = notices_.begin();
-  for (; notice != notices_.end() && !(may_wait && notice->late); ++notice) {
-    stamp = std::max(stamp, notice->late ? std::clamp(late_until_, notice->at, now_) : notice->at);
-    truth_[notice->event.vm].late_ms += stamp - notice->at;
-    notice->event.at = sample.taken_at - Milliseconds{now_ - stamp};
-    sample.events.push_back(std::move(notice->event));
+  for (Notice& notice : notices_) {
+    stamp = std::max(stamp, notice.late ? std::clamp(late_until_, notice.at, now_) : notice.at);
+    truth_[notice.event.vm].late_ms += stamp - notice.at;
+    notice.event.at = sample.taken_at - Milliseconds{now_ - stamp};
+    sample.events.push_back(std::move(notice.event));
   }
-  notices_.erase(notices_.begin(), notice);
+  notices_.clear();
 }
 
 Result<Sample> SimNode::read_all() {
