@@ -140,6 +140,18 @@ Status visit_rows(const Snapshot& snapshot, std::uint32_t ordinal, Sequence firs
   return Done{};
 }
 
+// A string that grows by doubling takes three times its size while it grows; these are megabytes.
+Result<std::size_t> bytes_of_rows(const Snapshot& snapshot, std::uint32_t ordinal, Sequence first, Sequence last) {
+  std::size_t bytes = 0;
+  const Status visited =
+      visit_rows(snapshot, ordinal, first, last, [&bytes](Sequence /*sequence*/, std::string_view row) {
+        bytes += row.size();
+        return true;
+      });
+  if (!visited) return visited.error();
+  return bytes;
+}
+
 // Parked sequence numbers of one epoch, ascending.
 Result<std::vector<Sequence>> parked_sequences(const Snapshot& snapshot, const Epoch& epoch) {
   const Result<std::vector<ParkedEntry>> parked = read_parked(snapshot);
@@ -358,7 +370,10 @@ Result<FrozenBatch> Journal::cut(Sequence first, Sequence last) const {
   const Result<Digest> before = digest_before(**snapshot, state_.epoch_ordinal, first);
   if (!before) return before.error();
   batch.head = *before;
+  const Result<std::size_t> bytes = bytes_of_rows(**snapshot, state_.epoch_ordinal, first, last);
+  if (!bytes) return bytes.error();
   std::string body;
+  body.reserve(*bytes);
   std::optional<Error> fault;
   const Status visited =
       visit_rows(**snapshot, state_.epoch_ordinal, first, last, [&](Sequence sequence, std::string_view row) {
@@ -438,7 +453,10 @@ Result<std::string> Journal::batch_body(const FrozenBatch& batch) const {
   if (batch.epoch != state_.epoch) return invalid("the batch is of another epoch");
   const Result<std::unique_ptr<Snapshot>> snapshot = kv_.snapshot();
   if (!snapshot) return snapshot.error();
+  const Result<std::size_t> bytes = bytes_of_rows(**snapshot, state_.epoch_ordinal, batch.first, batch.last);
+  if (!bytes) return bytes.error();
   std::string body;
+  body.reserve(*bytes);
   const Status visited = visit_rows(**snapshot, state_.epoch_ordinal, batch.first, batch.last,
                                     [&body](Sequence /*sequence*/, std::string_view row) {
                                       body.append(row);

@@ -19,6 +19,7 @@ Result<std::string> zstd_compressed(std::string_view bytes) {
   ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 1);
   ZSTD_CCtx_setPledgedSrcSize(context.get(), bytes.size());
   std::string out;
+  out.reserve(bytes.size() / 2);  // Pages that are never written cost nothing; growing by doubling does.
   std::array<char, kChunk> chunk;
   ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
   for (;;) {
@@ -38,6 +39,7 @@ Result<std::string> gzip_compressed(std::string_view bytes) {
     return Error{ErrorCode::kUnavailable, "no memory for the gzip compressor"};
   }
   std::string out;
+  out.reserve(bytes.size() / 2);
   std::array<Bytef, kChunk> chunk;
   std::size_t taken = 0;
   int outcome = Z_OK;
