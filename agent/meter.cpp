@@ -53,7 +53,7 @@ Meter::Meter(const MeterOptions& options, Recall recall) : options_(options), re
 
 void Meter::restore(NodeState node, std::vector<VmState> vms) {
   NM_ASSERT(!node_.started);
-  node_ = node;
+  node_ = std::move(node);
   for (VmState& vm : vms) {
     if (!vm.present || vm.levels.power == Power::kOff) vm.no_run_at = vm.seen;
     const VmId id = vm.vm;
