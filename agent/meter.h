@@ -60,7 +60,8 @@ class Meter {
 
   explicit Meter(const MeterOptions& options, Recall recall = {});
 
-  // Puts back what was stored. The next sample starts after a gap: nobody watched in between.
+  // Puts back what was stored, into a meter that has taken nothing yet. The next sample starts after a gap: nobody
+  // watched in between.
   void restore(NodeState node, std::vector<VmState> vms);
 
   // Declares that this store has watched the node, without any VM, until now. For simulations.

@@ -256,6 +256,42 @@ TEST_CASE("a VM that is off and goes without an event has lost no use", "[return
 
 // --- Returns --------------------------------------------------------------------------------------------------------
 
+TEST_CASE("a process that leaves again before it was read goes on when it comes back, also over a restart of the agent",
+          "[returns]") {
+  MeterFixture f;
+  run_one(f);
+  f.vm(1).cpu_us = 5'000'000;
+  f.at(10);
+  f.event(12, 1, VmEventKind::kDeparted, "migrated");
+  f.event(14, 1, VmEventKind::kArrived, "migration cancelled");
+  f.event(16, 1, VmEventKind::kDeparted, "migrated");
+  const MeterFixture::Vm here = f.vm(1);
+  f.remove(1);
+  f.at(20);
+  f.restart_agent();
+  f.at(22);
+  f.vm(1) = here;
+  f.vm(1).cpu_us = 5'600'000;
+  f.event(25, 1, VmEventKind::kArrived, "migration cancelled");
+  f.at(30);
+  f.close();
+  CHECK(f.total(kVmHours) == 12'000 + 2'000 + 5'000);
+  CHECK(f.total(kCpu) == 5'600'000);
+}
+
+TEST_CASE("a VM whose process began in the very instant of the last list without it counts from there", "[returns]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.at(10);
+  f.vm(1).began_s = 10;
+  f.vm(1).cpu_us = 60;
+  f.at(20);
+  f.at(30);
+  f.close();
+  CHECK(f.total(kVmHours) == 20'000);
+  CHECK(f.total(kCpu) == 60);
+}
+
 TEST_CASE("a VM that returns counts from zero even where no source tells when its run began", "[returns]") {
   for (const bool reboot : {false, true}) {
     MeterFixture f;
