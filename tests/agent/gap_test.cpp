@@ -95,7 +95,7 @@ TEST_CASE("while the service is away there is one gap entry for the whole stretc
   run_one(f);
   f.at(10);
   service_away(f, 20, 600);
-  CHECK(gaps(f) == "");  // It goes on.
+  CHECK(gaps(f).empty());  // It goes on.
   CHECK(f.meter().node().gap_cause == "events lost");
   service_back(f, 610);
   CHECK(gaps(f) == "events lost 00:00:10 00:10:10\n");
