@@ -147,6 +147,29 @@ TEST_CASE("what somebody signed with another key than the node's is not imported
   CHECK(verify_store(f.far)->rows == rows);
 }
 
+TEST_CASE("an import tells of a new store of the node, and of two that go on side by side", "[import]") {
+  Carried first;
+  CHECK_FALSE(first.import(first.exported()).runs.front().new_store);
+  Carried second;
+  second.random = Random(77);
+  second.disk = MemoryDisk{};
+  JournalOptions options;
+  options.node = *NodeId::parse("node-1");
+  options.key = SigningKey::from_seed(std::string(32, 'k')).value();
+  auto journal = Journal::open(second.kv, options, second.random);
+  REQUIRE(journal.ok());
+  second.journal = std::move(*journal);
+  second.append(3, 490'010);
+  const ImportReport begun = first.import(second.exported());
+  REQUIRE(begun.error.empty());
+  CHECK(begun.runs.front().new_store);
+  CHECK_FALSE(begun.runs.front().twin);
+  first.append(3, 490'011);
+  const ImportReport twin = first.import(first.exported());
+  REQUIRE(twin.error.empty());
+  CHECK(twin.runs.front().twin);
+}
+
 TEST_CASE("the verb imports with the aggregator stopped and running", "[import][process]") {
   Carried f;
   TemporaryDirectory directory;

@@ -6,6 +6,7 @@
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "tests/aggregator/plain_client.h"
 #include "tests/aggregator/server_fixture.h"
@@ -281,6 +282,86 @@ TEST_CASE("many connections at once lose and double nothing", "[server]") {
   for (std::thread& sender : senders) sender.join();
   CHECK(acknowledged == static_cast<int>(2 * 10 * kSenders));
   CHECK(server.rows().size() == bytes);
+}
+
+TEST_CASE("a head that trickles in is answered with 408 and holds no thread", "[server][limits]") {
+  ServerOptions options;
+  options.connections.head_time_max = Milliseconds(400);
+  options.connections.idle_max = Milliseconds(400);
+  ServerFixture server(std::move(options));
+  std::vector<std::unique_ptr<PlainClient>> slow;
+  for (int i = 0; i < 8; ++i) {  // As many as the fixture has threads.
+    slow.push_back(std::make_unique<PlainClient>(server.port()));
+    slow.back()->send("POST / HTTP/1.1\r\nHost: ");
+  }
+  for (int byte = 0; byte < 40; ++byte) {
+    for (const auto& client : slow) client->send("x");
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  for (const auto& client : slow) {
+    refusal(client->answer(), 408);
+    CHECK(client->ends());
+  }
+  PlainClient silent(server.port());
+  CHECK(silent.ends());
+  ChainBuilder chain;
+  PlainClient client(server.port());
+  CHECK(status_of(client.ask(post(chain.body(1)))) == 200);
+  CHECK(client.ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").find("refused_total{cause=\"head\"} 8\n") !=
+        std::string::npos);
+}
+
+TEST_CASE("one connection too many is told so, and those that wait are served", "[server][limits]") {
+  ServerOptions options;
+  options.connections.waiting_max = 2;
+  options.connections.idle_max = Milliseconds(60'000);
+  ServerFixture server(std::move(options));
+  const std::string healthz = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+  std::vector<std::unique_ptr<PlainClient>> busy;
+  for (int i = 0; i < 8; ++i) {  // Each keeps one of the fixture's threads.
+    busy.push_back(std::make_unique<PlainClient>(server.port()));
+    CHECK(status_of(busy.back()->ask(healthz)) == 200);
+  }
+  PlainClient waits(server.port());
+  PlainClient waits_too(server.port());
+  PlainClient refused(server.port());
+  CHECK(refusal(refused.answer(), 503) == "too many connections at once");
+  CHECK(refused.ends());
+  busy.clear();
+  CHECK(status_of(waits.ask(healthz)) == 200);
+  CHECK(status_of(waits_too.ask(healthz)) == 200);
+}
+
+TEST_CASE("a node that goes back, begins anew or runs twice is told, with its last contact", "[server]") {
+  ServerFixture server;
+  PlainClient client(server.port());
+  ChainBuilder old("node-1", 1);
+  const std::string first = old.body(3);
+  client.ask(post(first));
+  client.ask(post(old.body(3)));
+  const auto metric = [&](const std::string& line) {
+    return client.ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").find("\n" + line + "\n") != std::string::npos;
+  };
+  CHECK(metric("nodemeter_aggregator_node_went_back_total{node=\"node-1\"} 0"));
+  client.ask(post(first));
+  CHECK(metric("nodemeter_aggregator_node_went_back_total{node=\"node-1\"} 1"));
+  ChainBuilder next("node-1", 2);
+  client.ask(post(next.body(9)));
+  CHECK(metric("nodemeter_aggregator_node_twins_total{node=\"node-1\"} 0"));
+  client.ask(post(old.body(1)));  // Reported before the newer store's last entry: the rest of a backlog.
+  CHECK(metric("nodemeter_aggregator_node_twins_total{node=\"node-1\"} 0"));
+  client.ask(post(old.body(5)));
+  CHECK(metric("nodemeter_aggregator_node_twins_total{node=\"node-1\"} 1"));
+  // What was asked for is no step back.
+  ChainBuilder hole("node-2");
+  const std::string missing = hole.body(2);
+  client.ask(post(hole.body(2)));
+  client.ask(post(missing));
+  client.ask(post(missing));
+  CHECK(metric("nodemeter_aggregator_node_went_back_total{node=\"node-2\"} 0"));
+  CHECK(client.ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").find("node_last_contact_seconds{node=\"node-2\"} 1") !=
+        std::string::npos);
+  CHECK(metric("nodemeter_aggregator_store_rows 25"));
 }
 
 }  // namespace nodemeter

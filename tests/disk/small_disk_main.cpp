@@ -16,11 +16,13 @@
 #include "store/reader.h"
 #include "tests/bench/bench_tools.h"
 #include "tests/bench/steady_node.h"
+#include "tests/disk/small_disk.h"
 
 namespace {
 
 using namespace nodemeter;
 namespace fs = std::filesystem;
+using testing::SmallDisk;
 
 constexpr std::uint32_t kVms = 100;
 constexpr Milliseconds kInterval{600'000};
@@ -33,35 +35,6 @@ void check(bool holds, const std::string& what) {
   std::cout << (holds ? "  ok    " : "  FAULT ") << what << std::endl;
   if (!holds) ++faults;
 }
-
-bool shell(const std::string& command) { return std::system((command + " >/dev/null 2>&1").c_str()) == 0; }
-
-class SmallDisk {
- public:
-  SmallDisk(const fs::path& below, bool ext4) : image_(below / "image"), at_(below / "disk") {
-    fs::create_directories(at_);
-    const std::string image = image_.string();
-    mounted_ = ext4 ? shell("truncate -s 24M " + image + " && mkfs.ext4 -q -F -m 0 " + image + " && mount -o loop " +
-                            image + " " + at_.string())
-                    : shell("mount -t tmpfs -o size=24m tmpfs " + at_.string());
-  }
-  SmallDisk(const SmallDisk&) = delete;
-  SmallDisk& operator=(const SmallDisk&) = delete;
-  ~SmallDisk() {
-    if (mounted_) shell("umount " + at_.string());
-  }
-  [[nodiscard]] bool mounted() const { return mounted_; }
-  [[nodiscard]] const fs::path& path() const { return at_; }
-
-  // To the last byte.
-  void fill() const { shell("dd if=/dev/zero of=" + (at_ / "ballast").string() + " bs=4096"); }
-  void free() const { fs::remove(at_ / "ballast"); }
-
- private:
-  fs::path image_;
-  fs::path at_;
-  bool mounted_ = false;
-};
 
 // One agent's life, on a node whose counters only depend on the time.
 class Node {

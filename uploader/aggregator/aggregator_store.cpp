@@ -143,6 +143,8 @@ Status AggregatorStore::load() {
     Result<std::map<ChainKey, ChainHead>> heads = read_heads(**snapshot);
     if (!heads) return heads.error();
     heads_ = std::move(*heads);
+    if (Status loaded = forward_.load(**snapshot); !loaded) return loaded;
+    note_newest();
   }
   return version < kAggregatorFormat ? upgrade() : Done{};
 }
@@ -189,6 +191,19 @@ Status AggregatorStore::upgrade() {
   }
   writes.push_back(format_write());
   return kv_.commit(writes);
+}
+
+// The store of each node that began last, as far as reported times tell.
+void AggregatorStore::note_newest() {
+  for (const auto& [chain, head] : heads_) {
+    const auto [newest, first] = newest_.emplace(chain.node, chain.epoch);
+    if (!first && heads_[{chain.node, newest->second}].reported_last < head.reported_last) newest->second = chain.epoch;
+  }
+}
+
+KeyValue::Usage AggregatorStore::usage() const {
+  const std::lock_guard lock(mutex_);
+  return kv_.usage();
 }
 
 std::map<ChainKey, ChainHead> AggregatorStore::heads() const {
@@ -293,6 +308,16 @@ Status AggregatorStore::plan_manifests(const Snapshot& snapshot, const IngestBat
   });
 }
 
+// Whether the node has begun a new store, or two of its stores are at work. `head`: before the batch.
+void AggregatorStore::note_epoch(const IngestBatch& batch, const ChainHead& head, StoreOutcome& outcome) {
+  const auto newest = newest_.find(batch.node);
+  if (newest == newest_.end() || newest->second == batch.epoch) return;
+  // What an earlier store still had to deliver was reported before the newer one's entries.
+  if (batch.reported_last < heads_[{batch.node, newest->second}].reported_last) return;
+  outcome.new_epoch = head.rows == 0;
+  outcome.twin = head.rows > 0;
+}
+
 Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestBatch& batch, UtcTime now) {
   NM_ASSERT(!batch.rows.empty());
   const ChainKey chain{batch.node, batch.epoch};
@@ -325,7 +350,14 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
                        .repeats = batch.rows.size() - plan.fresh.size(),
                        .forks = plan.forks};
   // Everything is here already, and durable: whoever committed it has returned from its commit.
-  if (plan.fresh.empty()) return std::variant<StoreOutcome, Refusal>(outcome);
+  const auto asked = asked_.find(chain);
+  const bool expected = asked != asked_.end() && batch.first >= asked->second;
+  if (expected && batch.last >= head.highest) asked_.erase(asked);
+  if (plan.fresh.empty()) {
+    outcome.went_back = !expected && batch.last < head.highest;
+    return std::variant<StoreOutcome, Refusal>(outcome);
+  }
+  note_epoch(batch, head, outcome);
 
   const UtcTime arrival = std::max(now, arrival_ + Milliseconds{1});
   head.contiguous = plan.contiguous;
@@ -333,7 +365,7 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
   head.rows += plan.fresh.size();
   head.forks += plan.forks;
   head.arrived_last = arrival;
-  head.reported_last = batch.reported_last;
+  head.reported_last = std::max(head.reported_last, batch.reported_last);
   if (batch.first == 1) head.hours_first = batch.rows.front().hour;
   {
     const auto snapshot = kv_.snapshot();
@@ -359,12 +391,20 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
   writes.push_back(Write{.table = Table::kMeta, .key = std::string(kArrivalKey), .value = arrival_bytes});
   std::vector<Write> key_writes = key_rows(batch.node, plan.keys, keys_before);
   std::move(key_writes.begin(), key_writes.end(), std::back_inserter(writes));
+  std::vector<ForwardRun> queued;
+  std::vector<Write> queue_writes = forward_.plan(chain, plan.fresh, queued);
+  std::move(queue_writes.begin(), queue_writes.end(), std::back_inserter(writes));
   if (const Status committed = kv_.commit(writes); !committed) return committed.error();
+  forward_.planned_is_durable(chain, queued);
+  if (outcome.new_epoch || !newest_.contains(batch.node)) newest_[batch.node] = batch.epoch;
   heads_[chain] = head;
   if (plan.keys.size() > keys_before) keys_[batch.node] = plan.keys;
   arrival_ = arrival;
   // Asked for only together with something new: a node that no longer has what is missing is not asked for ever.
-  if (head.contiguous < batch.last) outcome.resend_from = head.contiguous + 1;
+  if (head.contiguous < batch.last) {
+    outcome.resend_from = head.contiguous + 1;
+    asked_[chain] = *outcome.resend_from;
+  }
   return std::variant<StoreOutcome, Refusal>(outcome);
 }
 
@@ -383,6 +423,8 @@ Result<StoreView> read_store_view(const KeyValue& kv) {
     return StoreView{.heads = std::move(*heads), .newest_arrival = *arrival};
   });
 }
+
+Result<UtcTime> newest_arrival_of(const Snapshot& snapshot) { return read_arrival(snapshot); }
 
 Status for_each_row(const KeyValue& kv, const std::optional<NodeId>& node,
                     const std::function<bool(const StoredRow&)>& visit) {

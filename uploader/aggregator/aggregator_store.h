@@ -28,6 +28,7 @@
 #include "platform/clock.h"
 #include "platform/result.h"
 #include "store/kv.h"
+#include "uploader/aggregator/forward_queue.h"
 #include "uploader/aggregator/ingest.h"
 #include "uploader/aggregator/key_history.h"
 #include "uploader/aggregator/row_keys.h"
@@ -56,6 +57,10 @@ struct StoreOutcome {
   std::uint64_t stored = 0;
   std::uint64_t repeats = 0;
   std::uint64_t forks = 0;
+  // The node sends again, unasked, what was acknowledged long ago: its store went back to an older copy.
+  bool went_back = false;
+  bool new_epoch = false;  // The node has begun a new store.
+  bool twin = false;       // An earlier store of the node goes on beside the newer one: two copies of it are at work.
 };
 
 struct StoredRow {
@@ -85,6 +90,11 @@ class AggregatorStore {
   // The newest arrival time ever given. What is stored from now on has a later one.
   [[nodiscard]] UtcTime newest_arrival() const;
 
+  [[nodiscard]] KeyValue::Usage usage() const;
+
+  // What still has to be passed on to the receiver upstream.
+  [[nodiscard]] ForwardQueue& forward_queue() { return forward_; }
+
  private:
   struct Plan;
 
@@ -94,12 +104,17 @@ class AggregatorStore {
   Result<bool> continues(const Snapshot& snapshot, const IngestBatch& batch) const;
   static Status plan_manifests(const Snapshot& snapshot, const IngestBatch& batch, ChainHead& head, Plan& plan);
   static Status plan_rows(const Snapshot& snapshot, const IngestBatch& batch, const ChainHead& head, Plan& plan);
+  void note_newest();
+  void note_epoch(const IngestBatch& batch, const ChainHead& head, StoreOutcome& outcome);
   static std::optional<Refusal> learn_fresh_keys(const IngestBatch& batch, Plan& plan);
 
   KeyValue& kv_;
   mutable std::mutex mutex_;  // Guards what follows, and makes check and commit one step.
   std::map<ChainKey, ChainHead> heads_;
   std::map<NodeId, KeyHistory> keys_;
+  std::map<NodeId, Epoch> newest_;      // The store of each node that began last.
+  std::map<ChainKey, Sequence> asked_;  // What is to be sent again, from where on.
+  ForwardQueue forward_{kv_, mutex_};
   UtcTime arrival_{};
 };
 
@@ -111,6 +126,9 @@ struct StoreView {
 
 // kUnsupported: another format, which opening by an aggregator makes this one, or a newer one.
 Result<StoreView> read_store_view(const KeyValue& kv);
+
+// The newest arrival time that was given in what the snapshot shows; 1970 if it holds no rows.
+Result<UtcTime> newest_arrival_of(const Snapshot& snapshot);
 
 // Visits the stored rows in key order (node, epoch, sequence, digest), of one node if given, until `visit` returns
 // false. Takes short snapshots: a slow reader costs a running aggregator nothing. kCorrupt: a key makes no sense.

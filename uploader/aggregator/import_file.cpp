@@ -85,6 +85,8 @@ class Importer {
     run.stored += outcome.stored;
     run.repeats += outcome.repeats;
     run.forks += outcome.forks;
+    run.new_store = run.new_store || outcome.new_epoch;
+    run.twin = run.twin || outcome.twin;
   }
 
   AggregatorStore& store_;
@@ -117,7 +119,9 @@ std::string ImportReport::json() const {
                               {"repeats", run.repeats},
                               {"forks", run.forks},
                               {"head", run.head.hex()},
-                              {"signature", to_hex(run.signature)}});
+                              {"signature", to_hex(run.signature)},
+                              {"new_store", run.new_store},
+                              {"twin", run.twin}});
   }
   return report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

@@ -25,14 +25,16 @@ struct ImportedRun {
   std::uint64_t stored = 0;
   std::uint64_t repeats = 0;
   std::uint64_t forks = 0;
-  Digest head;            // Chain digest after `last`.
-  std::string signature;  // Of the receipt (uploader/receipt.h) for first to last; 64 bytes, "" before sign().
+  Digest head;             // Chain digest after `last`.
+  std::string signature;   // Of the receipt (uploader/receipt.h) for first to last; 64 bytes, "" before sign().
+  bool new_store = false;  // The node has begun a new store with these.
+  bool twin = false;       // They are of an earlier store of the node that goes on beside its newer one.
 };
 
 struct ImportReport {
   std::vector<ImportedRun> runs;
-  std::string key;    // The file's public key, hexadecimal; "": nothing in it is signed.
-  std::string error;  // What is wrong with the file: then nothing of it was stored. "": nothing.
+  std::string key;       // The file's public key, hexadecimal; "": nothing in it is signed.
+  std::string error;     // What is wrong with the file: then nothing of it was stored. "": nothing.
   std::string receiver;  // Public key that signed the runs, hexadecimal.
   // Makes each run a receipt that its node takes. Nothing to do if the file had a fault.
   void sign(const SigningKey& key);

@@ -31,6 +31,9 @@ std::shared_ptr<const NodeRegistry> BatchIntake::nodes() const {
   return nodes_;
 }
 
+// Whether senders have to prove who they are.
+bool BatchIntake::guarded() const { return certificate_needed_ || nodes() != nullptr; }
+
 std::optional<Refusal> BatchIntake::check_sender(const HttpRequest& request) const {
   const std::shared_ptr<const NodeRegistry> nodes = this->nodes();
   if (!certificate_needed_ && !nodes) return std::nullopt;
@@ -82,27 +85,45 @@ HttpAnswer BatchIntake::store_batch(const IngestBatch& batch) {
   if (!stored) return store_failed(stored.error());
   const std::string range = std::to_string(batch.first) + "-" + std::to_string(batch.last);
   if (const auto* const refused = std::get_if<Refusal>(&*stored)) {
-    metrics_.refused(refused->cause);
+    metrics_.refused(refused->cause, batch.node, clock_.now().utc);
     log_.warning("a batch was refused",
                  {{"node", batch.node.text()}, {"sequence", range}, {"reason", refused->sentence}});
     return error_answer(refused->status, refused->sentence);
   }
   const StoreOutcome& outcome = std::get<StoreOutcome>(*stored);
-  metrics_.accepted(outcome);
-  if (outcome.forks > 0) {
-    log_.error("a node has sent different entries under the same sequence numbers: all are kept",
-               {{"node", batch.node.text()},
-                {"epoch", batch.epoch.text()},
-                {"sequence", range},
-                {"forks", std::to_string(outcome.forks)}});
-  }
+  metrics_.accepted(batch.node, outcome, clock_.now().utc);
+  report(batch, range, outcome);
   nlohmann::json answer = {{"acknowledged", outcome.acknowledged}, {"resend_from", nullptr}};
   if (outcome.resend_from) answer["resend_from"] = *outcome.resend_from;
   return HttpAnswer{.status = 200, .body = answer.dump(), .type = "application/json", .headers = {}};
 }
 
+// What an operator should know about the node, although its batch was taken.
+void BatchIntake::report(const IngestBatch& batch, const std::string& range, const StoreOutcome& outcome) {
+  const auto tell = [&](LogLevel level, std::string_view message) {
+    log_.write(level, message, {{"node", batch.node.text()}, {"epoch", batch.epoch.text()}, {"sequence", range}});
+  };
+  if (outcome.forks > 0) {
+    tell(LogLevel::kError, "a node has sent different entries under the same sequence numbers: all are kept");
+  }
+  if (outcome.went_back) {
+    tell(LogLevel::kError,
+         "a node sends again, unasked, what it was told is stored: its store went back to an older copy");
+  }
+  if (outcome.twin) {
+    tell(LogLevel::kError,
+         "an earlier store of a node goes on beside its newer one: two copies of the node are at work");
+  }
+  if (outcome.new_epoch) tell(LogLevel::kWarning, "a node has begun a new store");
+}
+
 HttpAnswer BatchIntake::refuse(const HttpRequest& request, const Refusal& refusal) {
-  metrics_.refused(refusal.cause);
+  const std::optional<NodeId> node = NodeId::parse(request.header("nodemeter-node"));
+  if (node && guarded() && !check_sender(request)) {
+    metrics_.refused(refusal.cause, *node, clock_.now().utc);
+  } else {
+    metrics_.refused(refusal.cause);
+  }
   log_.warning("a batch was refused", {{"from", request.from},
                                        {"node", display_text(request.header("nodemeter-node"), 64)},
                                        {"status", std::to_string(refusal.status)},

@@ -42,7 +42,9 @@ class BatchIntake {
 
  private:
   [[nodiscard]] std::shared_ptr<const NodeRegistry> nodes() const;
+  [[nodiscard]] bool guarded() const;
   HttpAnswer store_batch(const IngestBatch& batch);
+  void report(const IngestBatch& batch, const std::string& range, const StoreOutcome& outcome);
   HttpAnswer store_failed(const Error& error);
 
   AggregatorStore& store_;

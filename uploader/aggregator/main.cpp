@@ -12,6 +12,7 @@
 #include "platform/text.h"
 #include "store/lmdb_kv.h"
 #include "uploader/aggregator/aggregator_store.h"
+#include "uploader/aggregator/backup.h"
 #include "uploader/aggregator/business_verbs.h"
 #include "uploader/aggregator/config.h"
 #include "uploader/aggregator/import_file.h"
@@ -135,6 +136,11 @@ int import(const std::string& state, const std::vector<std::string>& files, cons
   return code;
 }
 
+int backup(const std::string& state, const std::string& to) {
+  const Status copied = backup_aggregator(state, to);
+  return copied ? kDone : say(kFailed, copied.error().message);
+}
+
 int check_config(const std::string& file) {
   const Result<AggregatorConfig> config = load_aggregator_config(file);
   if (!config) return say(kWrongUse, config.error().message);
@@ -182,6 +188,14 @@ int run(int argc, char** argv) {
   import_verb->add_option("files", files, "exported files")->required();
   import_verb->add_option("--state", state, "state directory")->required();
   import_verb->add_flag("--allow-simulated", allow_simulated, "also take simulated rows (trials)");
+  CLI::App* const backup_verb =
+      app.add_subcommand("backup",
+                         "copy the store as of one moment, while the aggregator runs or not; to restore, put the copy\n"
+                         "in the place of the state directory: nodes send again what is missing from it\n"
+                         "Example: nodemeter-aggregator backup --state DIR --to DIR2");
+  std::string to;
+  backup_verb->add_option("--state", state, "state directory")->required();
+  backup_verb->add_option("--to", to, "new directory for the copy")->required();
   CLI::App* const version = app.add_subcommand("version", "print the version");
   CLI::App* const config = app.add_subcommand("config", "work on a configuration file");
   config->require_subcommand(1);
@@ -202,6 +216,7 @@ int run(int argc, char** argv) {
     limits.allow_simulated = allow_simulated;
     return import(state, files, limits);
   }
+  if (*backup_verb) return backup(state, to);
   if (*check) return check_config(file);
   if (*version) {
     std::cout << "nodemeter-aggregator " << NODEMETER_VERSION << " (store format " << kAggregatorFormat

@@ -22,8 +22,12 @@ std::string seconds(UtcTime t) {
 
 }  // namespace
 
-void AggregatorMetrics::accepted(const StoreOutcome& outcome) {
+void AggregatorMetrics::accepted(const NodeId& node, const StoreOutcome& outcome, UtcTime now) {
   const std::lock_guard lock(mutex_);
+  Node& known = nodes_[node];
+  known.contact = now;
+  if (outcome.went_back) ++known.went_back;
+  if (outcome.twin) ++known.twins;
   ++batches_;
   rows_ += outcome.stored;
   repeats_ += outcome.repeats;
@@ -35,7 +39,41 @@ void AggregatorMetrics::refused(std::string_view cause) {
   ++refused_.try_emplace(std::string(cause), 0).first->second;
 }
 
-std::string AggregatorMetrics::text(const std::map<ChainKey, ChainHead>& heads) const {
+void AggregatorMetrics::refused(std::string_view cause, const NodeId& node, UtcTime now) {
+  refused(cause);
+  const std::lock_guard lock(mutex_);
+  Node& known = nodes_[node];
+  known.contact = now;
+  ++known.refused.try_emplace(std::string(cause), 0).first->second;
+}
+
+// With the mutex held.
+std::string AggregatorMetrics::node_text() const {
+  std::string out;
+  const auto each = [&](std::string_view name, std::string_view type, std::string_view help,
+                        const std::function<std::string(const Node&)>& value) {
+    begin(out, name, type, help);
+    for (const auto& [id, node] : nodes_) sample(out, name, "{node=\"" + id.text() + "\"}", value(node));
+  };
+  each("nodemeter_aggregator_node_last_contact_seconds", "gauge", "When the node was heard last, Unix time.",
+       [](const Node& n) { return seconds(n.contact); });
+  each("nodemeter_aggregator_node_went_back_total", "counter",
+       "Batches since start that the node sent again long after their acknowledgement: its store is an older copy.",
+       [](const Node& n) { return std::to_string(n.went_back); });
+  each("nodemeter_aggregator_node_twins_total", "counter",
+       "Batches since start of an earlier store of the node that goes on beside its newer one.",
+       [](const Node& n) { return std::to_string(n.twins); });
+  constexpr std::string_view kRefused = "nodemeter_aggregator_node_refused_total";
+  begin(out, kRefused, "counter", "Batches of the node that were refused since start, by cause.");
+  for (const auto& [id, node] : nodes_) {
+    for (const auto& [cause, count] : node.refused) {
+      sample(out, kRefused, "{node=\"" + id.text() + "\",cause=\"" + cause + "\"}", std::to_string(count));
+    }
+  }
+  return out;
+}
+
+std::string AggregatorMetrics::text(const std::map<ChainKey, ChainHead>& heads, const KeyValue::Usage& usage) const {
   std::string out;
   {
     const std::lock_guard lock(mutex_);
@@ -51,7 +89,15 @@ std::string AggregatorMetrics::text(const std::map<ChainKey, ChainHead>& heads) 
     begin(out, kRefused, "counter", "Requests refused since start, by cause.");
     for (const auto& [cause, count] : refused_)
       sample(out, kRefused, "{cause=\"" + cause + "\"}", std::to_string(count));
+    out += node_text();
   }
+  const auto size = [&](std::string_view name, std::string_view help, std::uint64_t value) {
+    begin(out, name, "gauge", help);
+    sample(out, name, "", std::to_string(value));
+  };
+  size("nodemeter_aggregator_store_bytes", "Bytes of the store that are in use.", usage.used_bytes);
+  size("nodemeter_aggregator_store_max_bytes", "Bytes that it may grow to.", usage.size_max_bytes);
+  size("nodemeter_aggregator_store_rows", "Rows stored, of all nodes.", usage.entries);
   const auto gauge = [&](std::string_view name, std::string_view help,
                          const std::function<std::string(const ChainHead&)>& value) {
     begin(out, name, "gauge", help);

@@ -16,8 +16,10 @@
 #include "uploader/aggregator/aggregator_store.h"
 #include "uploader/aggregator/config.h"
 #include "uploader/aggregator/import_file.h"
+#include "uploader/aggregator/relay_thread.h"
 #include "uploader/aggregator/server.h"
 #include "uploader/aggregator/usage_api.h"
+#include "uploader/curl_global.h"
 
 namespace nodemeter {
 namespace {
@@ -158,19 +160,46 @@ class NodesFile {
 };
 
 // Serves until a stop signal (0) or until the store fails (1).
-int serve_until_stopped(AggregatorServer& server, const std::function<void()>& look, Log& log) {
+// `look`: what else there is to do now and then; gives false if it cannot go on.
+int serve_until_stopped(AggregatorServer& server, const std::function<bool()>& look, Log& log) {
   std::thread serving([&] { server.run(); });
   const sigset_t signals = stop_signals();
   const timespec patience{.tv_sec = 0, .tv_nsec = 200'000'000};
   int signal = 0;
-  while (signal <= 0 && !server.failed()) {
+  bool good = true;
+  while (signal <= 0 && good) {
     signal = sigtimedwait(&signals, nullptr, &patience);
-    if (signal <= 0) look();
+    good = (signal > 0 || look()) && !server.failed();
   }
   log.info(signal > 0 ? "stopping: requests under way are finished first" : "stopping: the store has failed");
   server.stop();
   serving.join();
-  return server.failed() ? kFailed : kDone;
+  return good && !server.failed() ? kDone : kFailed;
+}
+
+void prepare_process() {
+  // Threads inherit the mask: the signals are taken where sigtimedwait() stands, and SIGPIPE nowhere.
+  sigset_t blocked = stop_signals();
+  sigaddset(&blocked, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
+  rlimit descriptors{};
+  if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur > kDescriptorsMax) {
+    descriptors.rlim_cur = kDescriptorsMax;
+    setrlimit(RLIMIT_NOFILE, &descriptors);
+  }
+}
+
+// Nothing: nothing is passed on.
+Result<std::unique_ptr<RelayThread>> start_relay(const AggregatorConfig& config, AggregatorStore& store,
+                                                 const Clock& clock, Log& log) {
+  ForwardQueue& queue = store.forward_queue();
+  const bool forwarding = !config.forward.urls.empty();
+  const Status switched = forwarding ? queue.switch_on() : queue.switch_off();
+  if (!switched) return switched.error();
+  if (!forwarding) return std::unique_ptr<RelayThread>();
+  auto started = RelayThread::start(config, queue, clock, log);
+  if (!started) return Error{started.error().code, "forward: " + started.error().message};
+  return started;
 }
 
 }  // namespace
@@ -183,16 +212,9 @@ int serve(const ServeFlags& flags) {
   const Result<TokenRegistry> tokens = token_registry(*config);
   if (!tokens) return say(kWrongUse, tokens.error().message);
 
-  // Threads inherit the mask: the signals are taken where sigtimedwait() stands, and SIGPIPE nowhere.
-  sigset_t blocked = stop_signals();
-  sigaddset(&blocked, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
-  rlimit descriptors{};
-  if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur > kDescriptorsMax) {
-    descriptors.rlim_cur = kDescriptorsMax;
-    setrlimit(RLIMIT_NOFILE, &descriptors);
-  }
-
+  const CurlGlobal curl;
+  if (!curl.ready()) return say(kFailed, "libcurl cannot be used");
+  prepare_process();
   if (const Status made = make_state_directory(config->state); !made) return say(kFailed, made.error().message);
   const Result<FileLock> lock = FileLock::acquire(config->state / "lock");
   if (!lock && lock.error().code == ErrorCode::kLocked) {
@@ -215,6 +237,9 @@ int serve(const ServeFlags& flags) {
   UsageApi usage({.scheme = options->cert_file.empty() ? "http" : "https"}, **kv, **store, *clock, *log, *tokens,
                  [&expected] { return expected.get(); });
   options->routes = usage.routes();
+  const auto relay = start_relay(*config, **store, *clock, *log);
+  if (!relay) return say(kFailed, relay.error().message);
+  if (*relay) options->more_metrics = [&relay] { return (*relay)->metrics(); };
   const auto server = AggregatorServer::open(*options, **store, *clock, *log);
   if (!server) return say(kFailed, server.error().message);
   log->info("listening", {{"address", options->address.host},
@@ -230,6 +255,7 @@ int serve(const ServeFlags& flags) {
   const auto look = [&] {
     inbox.look();
     nodes.look();
+    return *relay == nullptr || !(*relay)->failed();
   };
   return serve_until_stopped(**server, look, *log);
 }

@@ -2,6 +2,7 @@
 
 #include <httplib.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -10,6 +11,7 @@
 #include "platform/text.h"
 #include "uploader/aggregator/intake.h"
 #include "uploader/aggregator/metrics.h"
+#include "uploader/aggregator/server_connection.h"
 #include "uploader/aggregator/server_tls.h"
 
 namespace nodemeter {
@@ -20,10 +22,10 @@ constexpr std::size_t kDrainBytesMax = 64u << 20;
 constexpr std::chrono::seconds kBodyTimeMax{120};
 constexpr char kEncodingHeader[] = "Nodemeter-Received-Encoding";
 
-void put(httplib::Response& response, HttpAnswer answer) {
+void put(httplib::Response& response, const HttpAnswer& answer) {
   response.status = answer.status;
   for (const auto& [name, value] : answer.headers) response.set_header(name, value);
-  response.set_content(std::move(answer.body), answer.type);
+  response.set_content(answer.body, answer.type);
 }
 
 void answer_error(httplib::Response& response, int status, std::string_view sentence) {
@@ -128,29 +130,29 @@ class HttpServer final : public AggregatorServer {
 };
 
 Status HttpServer::bind() {
-  if (options_.cert_file.empty()) {
-    server_ = std::make_unique<httplib::Server>();
-  } else {
-    std::string fault;
-    server_ = std::make_unique<httplib::SSLServer>([&](SSL_CTX& context) {
+  ConnectionLimits limits = options_.connections;
+  limits.threads = options_.threads;
+  std::string fault;
+  std::function<bool(SSL_CTX&)> tls;
+  if (!options_.cert_file.empty()) {
+    tls = [&](SSL_CTX& context) {
       fault = set_up_tls(context, options_);
       return fault.empty();
-    });
-    if (!fault.empty()) return Error{ErrorCode::kInvalidInput, fault};
+    };
   }
-  if (!server_->is_valid()) return Error{ErrorCode::kUnavailable, "the TLS library refuses to start"};
+  server_ = make_watched_server(
+      limits, [this](const char* limit) { metrics_.refused(limit); }, tls);
+  if (!fault.empty()) return Error{ErrorCode::kInvalidInput, fault};
   // The library's own choice, SO_REUSEPORT, would let a second aggregator take half of the batches.
   server_->set_socket_options([](socket_t socket) {
     const int on = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   });
   server_->set_tcp_nodelay(true);
-  server_->set_keep_alive_max_count(10'000);
-  server_->set_keep_alive_timeout(5);
-  server_->set_read_timeout(30);
-  server_->set_write_timeout(30);
+  // What the answers say about the connection; server_connection.cpp does it.
+  server_->set_keep_alive_max_count(limits.requests_max);
+  server_->set_keep_alive_timeout(std::max<time_t>(1, limits.idle_max.count() / 1'000));
   server_->set_payload_max_length(kDrainBytesMax);
-  server_->new_task_queue = [threads = options_.threads] { return new httplib::ThreadPool(threads); };
   set_up_routes();
   const auto& [host, port] = options_.address;
   if (port == 0) {
@@ -175,7 +177,9 @@ void HttpServer::set_up_routes() {
     response.set_content("ok\n", "text/plain");
   });
   server_->Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
-    response.set_content(metrics_.text(store_.heads()), "text/plain; version=0.0.4");
+    std::string text = metrics_.text(store_.heads(), store_.usage());
+    if (options_.more_metrics) text += options_.more_metrics();
+    response.set_content(text, "text/plain; version=0.0.4");
   });
   server_->Get(".*", [this](const httplib::Request& request, httplib::Response& response) {
     answer_route(request, response, nullptr);

@@ -21,6 +21,7 @@
 #include "platform/result.h"
 #include "uploader/aggregator/aggregator_store.h"
 #include "uploader/aggregator/config.h"
+#include "uploader/aggregator/connection_limits.h"
 #include "uploader/aggregator/http.h"
 #include "uploader/aggregator/ingest.h"
 #include "uploader/aggregator/nodes.h"
@@ -37,6 +38,8 @@ struct ServerOptions {
   // none is a batch.
   std::vector<HttpRoute> routes;
   std::size_t threads = 64;  // Connections served at once; further ones wait.
+  ConnectionLimits connections;
+  std::function<std::string()> more_metrics;  // Appended to /metrics; called from any thread.
 };
 
 class AggregatorServer {
