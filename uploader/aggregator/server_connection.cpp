@@ -290,6 +290,8 @@ class WatchedServer final : public Base {
             closing_answer(408, "Request Timeout", "the head of the request did not arrive in time");
         connection.head_is_read();
         connection.write(answer.data(), answer.size());
+        connection.linger();
+        return false;  // Whatever the library made of half a head.
       }
       if (!good) {
         connection.linger();
