@@ -35,15 +35,14 @@ target_link_libraries(nodemeter_library INTERFACE
 # What an embedder needs to run an agent, read a journal or write a source of its own. tests/packaging/deb_test compiles
 # each of these alone from its installed place, so a missing one shows.
 set(nodemeter_headers
-  agent/agent.h agent/config_file.h agent/meter.h agent/meter_state.h agent/open_source.h agent/options.h
-  agent/schedule.h
+  agent/agent.h agent/config_file.h agent/meter.h agent/meter_rows.h agent/meter_state.h agent/open_source.h
+  agent/options.h agent/schedule.h agent/store_keeper.h
   collectors/source.h
   platform/clock.h platform/config_text.h platform/contract.h platform/digest.h platform/ids.h platform/log.h
   platform/random.h platform/result.h platform/text.h
-  store/entry.h store/entry_codec.h store/journal.h store/kv.h store/live_view.h store/lmdb_kv.h store/meters.h
-  store/outbox.h store/reader.h
-  agent/meter_rows.h agent/store_keeper.h store/chain_check.h store/manifest.h
-  uploader/answer.h uploader/curl_global.h uploader/curl_transport.h uploader/transport.h uploader/upload_section.h
+  store/chain_check.h store/entry.h store/entry_codec.h store/journal.h store/kv.h store/live_view.h store/lmdb_kv.h
+  store/manifest.h store/meters.h store/outbox.h store/reader.h
+  uploader/answer.h uploader/carrier.h uploader/curl_global.h uploader/curl_transport.h uploader/transport.h uploader/upload_section.h
   uploader/uploader.h)
 
 # --- Files -----------------------------------------------------------------------------------------------------------

@@ -158,6 +158,25 @@ TEST_CASE("a vendor header stays in its files", "[tidy]") {
   CHECK_NONE(found);
 }
 
+TEST_CASE("an installed header includes installed headers only", "[tidy]") {
+  const std::string packaging = text_of("platform/packaging.cmake");
+  const std::size_t begin = packaging.find("set(nodemeter_headers");
+  REQUIRE(begin != std::string::npos);
+  std::istringstream list(packaging.substr(begin, packaging.find(')', begin) - begin));
+  std::set<std::string> installed;
+  for (std::string word; list >> word;) installed.insert(word);
+  REQUIRE(installed.contains("agent/agent.h"));
+  std::vector<std::string> found;
+  for (const Source& source : sources()) {
+    if (!installed.contains(source.path)) continue;
+    for (const std::string& include : includes(source)) {
+      const bool own = fs::exists(fs::path(SOURCE_ROOT) / include);
+      if (own && !installed.contains(include)) found.push_back(source.path + " includes " + include);
+    }
+  }
+  CHECK_NONE(found);
+}
+
 TEST_CASE("every test file is named so that the build picks it up", "[tidy]") {
   const std::regex in_build(
       "tests/(main|tidy_test)\\.cpp|tests/[a-z_]+/[a-z_0-9]+(_test|_bench|_peer|_fuzz|_main|_conformance)\\.cpp|tests/"
