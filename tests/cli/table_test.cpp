@@ -2,9 +2,9 @@
 
 #include <catch2/catch.hpp>
 
-#include "store/detail.h"
-#include "platform/json_writer.h"
 #include "agent/cli/table.h"
+#include "platform/json_writer.h"
+#include "store/detail.h"
 
 using namespace nodemeter;
 using namespace nodemeter::cli;
