@@ -7,6 +7,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <condition_variable>
 #include <mutex>
@@ -211,12 +212,12 @@ TEST_CASE("a connection that is reset at any byte of a batch is weather, and the
     }});
     Sender(options_for(server.url())).send(body);
   }
-  std::size_t position = 0;
-  std::size_t wrong = 0;
+  std::atomic<std::size_t> position = 0;  // The server's thread looks at both.
+  std::atomic<std::size_t> wrong = 0;
   RawServer server({[&](Connection& c) {
-    const std::string begun = c.read(position);
+    const std::size_t wanted = position;
     // The port of this server has as many digits as that of the first: only their own bytes differ.
-    if (begun.size() != position) ++wrong;
+    if (c.read(wanted).size() != wanted) ++wrong;
     c.reset();
   }});
   Sender sender(options_for(server.url()));
@@ -246,7 +247,12 @@ TEST_CASE("a name that nobody knows is weather, and nothing was sent", "[transpo
 TEST_CASE("a proxy that does not let us through is held if it says so, and has passed nothing on", "[transport]") {
   TemporaryDirectory directory;
   std::vector<std::string> asked;
+  std::mutex mutex;  // Of `answer`.
   std::string answer;
+  const auto from_now_on = [&](std::string text) {
+    const std::lock_guard lock(mutex);
+    answer = std::move(text);
+  };
   RawServer proxy({[&](Connection& c) {
     std::string request;
     while (request.find("\r\n\r\n") == std::string::npos) {
@@ -255,18 +261,19 @@ TEST_CASE("a proxy that does not let us through is held if it says so, and has p
       request += more;
     }
     asked.push_back(request);
+    const std::lock_guard lock(mutex);
     c.write(answer);
   }});
   CurlOptions options = options_for("https://aggregator.example.org:8443/in");
   options.proxy = proxy.url("");
-  answer = http_answer("<html>who are you?</html>", "Connection: close\r\n", "407 Proxy Authentication Required");
+  from_now_on(http_answer("<html>who are you?</html>", "Connection: close\r\n", "407 Proxy Authentication Required"));
   {
     Sender sender(options);
     const UploadResponse refused = sender.send();
     INFO(refused.transport_error.value_or(""));
     CHECK(refused.sent_nothing);
     CHECK(classify(refused, 2).verdict == Verdict::kHeld);
-    answer = http_answer("", "Connection: close\r\n", "502 Bad Gateway");
+    from_now_on(http_answer("", "Connection: close\r\n", "502 Bad Gateway"));
     const UploadResponse broken = sender.send();
     CHECK(broken.sent_nothing);
     CHECK(classify(broken, 2).verdict == Verdict::kRetry);
@@ -276,9 +283,10 @@ TEST_CASE("a proxy that does not let us through is held if it says so, and has p
     Sender sender(options);
     CHECK(classify(sender.send(), 2).verdict == Verdict::kHeld);  // The file is not there.
     REQUIRE(replace_file(options.proxy_auth_file, "node:hunter2\n").ok());
-    answer = http_answer("", "Proxy-Authenticate: Basic realm=\"x\"\r\nConnection: close\r\n", "407 No");
+    from_now_on(http_answer("", "Proxy-Authenticate: Basic realm=\"x\"\r\nConnection: close\r\n", "407 No"));
     sender.send();
   }
+  proxy.stop();
   REQUIRE(asked.size() >= 3);
   for (const std::string& request : asked) CHECK(request.starts_with("CONNECT aggregator.example.org:8443 HTTP/1."));
   CHECK(asked.back().find("Proxy-Authorization: Basic bm9kZTpodW50ZXIy\r\n") != std::string::npos);
