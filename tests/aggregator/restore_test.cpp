@@ -126,6 +126,7 @@ TEST_CASE("a relay that is killed again and again passes everything on exactly o
       far = std::make_unique<Program>(upstream, arguments);
       REQUIRE(await_port(upstream.file("port")) == far_port);
     } else {
+      fs::remove(site.file("port"));
       relay = start(port);
       REQUIRE(await_port(site.file("port")) == port);
     }
