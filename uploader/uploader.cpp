@@ -230,8 +230,10 @@ Status Uploader::take_accepted(const InFlight& sent, const Answer& answer, Monot
 
 Status Uploader::obey_resend(Sequence from, MonotonicTime now) {
   if (from > outbox_.state().acknowledged) return Done{};
-  if (last_resend_ && now - *last_resend_ < resend_wait_) return Done{};
   const bool same_wish = last_resend_ && from == last_resend_wish_;
+  // A wish that sending again did not fulfil waits longer each time. Another one is of something that was lost since.
+  const Milliseconds wait = same_wish ? resend_wait_ : options_.resend_interval_min;
+  if (last_resend_ && now - *last_resend_ < wait) return Done{};
   resend_wait_ = same_wish ? std::min(kResendWaitMax, resend_wait_ * 2) : options_.resend_interval_min;
   last_resend_ = now;
   last_resend_wish_ = from;

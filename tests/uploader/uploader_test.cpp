@@ -543,6 +543,35 @@ TEST_CASE("a wish to resend is obeyed once an hour, and ever more rarely when it
   CHECK(w.journal->state().acknowledged == w.journal->state().last_sequence);
 }
 
+TEST_CASE("another wish does not wait as long as the one before it, which was in vain", "[uploader]") {
+  World w;
+  w.append(10);
+  Sequence wish = 1;
+  std::size_t sent_from_wish = 0;
+  const auto asks = [&](Receiver& r, const UploadRequest& request) -> std::optional<UploadResponse> {
+    if (header(request, "Nodemeter-Sequence").starts_with(std::to_string(wish) + "-")) ++sent_from_wish;
+    UploadResponse response = r.take(request);
+    return acknowledgement(decode_rows(request.body, 1'000)->back().entry.sequence, wish);
+  };
+  for (int i = 0; i < 1'000; ++i) w.receiver.script.push_back(asks);
+  for (int hour = 0; hour < 24; ++hour) {
+    w.append(1);
+    w.run(seconds(3'600));
+  }
+  const std::size_t in_vain = sent_from_wish;
+  CHECK(in_vain >= 3);
+  w.append(1);
+  w.run(seconds(3'600));
+  CHECK(sent_from_wish == in_vain);  // By now it waits for hours.
+  wish = 5;
+  sent_from_wish = 0;
+  for (int hour = 0; hour < 2; ++hour) {
+    w.append(1);
+    w.run(seconds(3'600));
+  }
+  CHECK(sent_from_wish >= 1);
+}
+
 TEST_CASE("a receiver that lost everything gets everything again", "[uploader]") {
   World w;
   w.append(10);
