@@ -131,11 +131,13 @@ void Meter::begin_interval(const Sample& sample) {
 void Meter::note_gap(const Sample& sample) {
   std::string cause;
   if (!interval_.watched) cause = interval_.rebooted ? "host down" : gap_cause_.empty() ? "events lost" : gap_cause_;
-  if (cause != node_.gap_cause || interval_.rebooted) tell_gap(node_.last_utc);
+  UtcTime from = node_.last_utc;
+  // A clock that was followed backwards gives the stretch's end a name before its beginning: none is told twice.
+  if (cause != node_.gap_cause || interval_.rebooted) from = std::max(from, tell_gap(node_.last_utc));
   if (interval_.watched) return;
   if (node_.gap_cause.empty()) {
     node_.gap_cause = std::move(cause);
-    node_.gap_from = node_.last_utc;
+    node_.gap_from = from;
     node_.gap_status = interval_.rebooted ? status_bit::kAcrossBoots : 0;
   }
   if (sample.inventory == Inventory::kComplete || interval_.rebooted) tell_gap(label(sample.taken_at));

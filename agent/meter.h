@@ -156,7 +156,8 @@ class Meter {
   Entry usage_entry(VmState& vm, std::int64_t hour, const OpenHour& open, bool partial) const;
   void close_hours(VmState& vm, std::int64_t below, bool partial);
   void note_gap(const Sample& sample);
-  void tell_gap(UtcTime to);
+  // Returns where the told stretch ends; `to` if none was open.
+  UtcTime tell_gap(UtcTime to);
   void record_event(const VmState* vm, std::string_view what, const std::string& how, UtcTime at,
                     std::uint32_t status = 0, const std::string& extra = {});
 

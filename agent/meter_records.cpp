@@ -75,8 +75,8 @@ Entry Meter::usage_entry(VmState& vm, std::int64_t hour, const OpenHour& open, b
   return entry;
 }
 
-void Meter::tell_gap(UtcTime to) {
-  if (node_.gap_cause.empty()) return;
+UtcTime Meter::tell_gap(UtcTime to) {
+  if (node_.gap_cause.empty()) return to;
   const UtcTime from = node_.gap_from;
   const UtcTime end = std::max(from, to);
   Entry entry;
@@ -91,6 +91,7 @@ void Meter::tell_gap(UtcTime to) {
   node_.gap_cause.clear();
   node_.gap_from = {};
   node_.gap_status = 0;
+  return end;
 }
 
 void Meter::record_event(const VmState* vm, std::string_view what, const std::string& how, UtcTime at,

@@ -90,6 +90,26 @@ inline constexpr Regression kRegressions[] = {
                   "first_ms":0}],
          "ops": [{"at_ms":9575140,"op":"late_notices","vm":0,"a":315601,"b":0},
                  {"at_ms":9710229,"op":"recreate","vm":0,"a":0,"b":0}]})"},
+    {1594654919,
+     "a receiver that was put back to an older copy got nothing again for up to a day, if it had long been asking in vain "
+     "for an entry that is parked",
+     R"({"seed":1594654919,"start_ms":1767229706870,"length_ms":74160732,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":6,"memory_mib":44346,"cpu_percent":36,"disks":0,"nics":0,"rate":187294663,"width_32":false,
+                  "starts_proven":true,"owner_known":true,"windows":false,"persistent":false,"first_ms":0},
+                 {"vcores":14,"memory_mib":61516,"cpu_percent":74,"disks":0,"nics":0,"rate":170815932,
+                  "width_32":false,"starts_proven":true,"owner_known":true,"windows":true,"persistent":true,
+                  "first_ms":0}],
+         "ops": [{"at_ms":3127130,"op":"refuses_rows_for_a_while","vm":0,"a":78992,"b":5},
+                 {"at_ms":74100732,"op":"receiver_restored","vm":0,"a":0,"b":0}]})"},
+    {1594666357, "two gap entries of one stretch overlapped by what the clock had been followed backwards meanwhile",
+     R"({"seed":1594666357,"start_ms":1767226491174,"length_ms":7500,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":10,"memory_mib":49455,"cpu_percent":38,"disks":0,"nics":0,"rate":172343597,"width_32":false,
+                  "starts_proven":true,"owner_known":false,"windows":false,"persistent":false,"first_ms":0}],
+         "ops": [{"at_ms":0,"op":"service_away","vm":0,"a":1,"b":0},
+                 {"at_ms":0,"op":"clock_step","vm":0,"a":0,"b":-108},
+                 {"at_ms":0,"op":"commit_unknown_lost","vm":0,"a":1,"b":284000}]})"},
 };
 
 }  // namespace nodemeter
