@@ -196,14 +196,16 @@ Answer answer_with(Verdict verdict, const UploadResponse& response) {
   return Answer{.verdict = verdict,
                 .reason = describe(response, meaning(verdict, response.status)),
                 .retry_after = retry_after(response),
-                .resend_from = std::nullopt};
+                .resend_from = std::nullopt,
+                .missing = std::nullopt};
 }
 
 Answer not_an_acknowledgement(const UploadResponse& response, std::string_view why) {
   return Answer{.verdict = Verdict::kRetry,
                 .reason = describe(response, why),
                 .retry_after = retry_after(response),
-                .resend_from = std::nullopt};
+                .resend_from = std::nullopt,
+                .missing = std::nullopt};
 }
 
 // ClickHouse says nothing on success. Its query id or summary shows that the answer is its own and not a proxy's.
@@ -221,15 +223,18 @@ Answer classify_success(const UploadResponse& response, Sequence batch_last) {
     if (!acknowledged.is_number_unsigned() || acknowledged.get<Sequence>() != batch_last) {
       return not_an_acknowledgement(response, "it acknowledges something that was not sent");
     }
-    Answer answer{.verdict = Verdict::kAccepted, .reason = "", .retry_after = {}, .resend_from = {}};
+    Answer answer{.verdict = Verdict::kAccepted, .reason = "", .retry_after = {}, .resend_from = {}, .missing = {}};
     if (json.contains("resend_from") && json["resend_from"].is_number_unsigned()) {
       const auto from = json["resend_from"].get<Sequence>();
       if (from >= 1) answer.resend_from = from;
     }
+    if (json.contains("missing") && json["missing"].is_number_unsigned()) {
+      answer.missing = json["missing"].get<std::uint64_t>();
+    }
     return answer;
   }
   if (is_clickhouse_success(response))
-    return Answer{.verdict = Verdict::kAccepted, .reason = "", .retry_after = {}, .resend_from = {}};
+    return Answer{.verdict = Verdict::kAccepted, .reason = "", .retry_after = {}, .resend_from = {}, .missing = {}};
   return not_an_acknowledgement(response, "the page of a proxy or of another server, not an acknowledgement");
 }
 
@@ -240,11 +245,15 @@ Answer classify(const UploadResponse& response, Sequence batch_last) {
     return Answer{.verdict = Verdict::kHeld,
                   .reason = response.transport_error.value_or("the transport is not configured"),
                   .retry_after = {},
-                  .resend_from = {}};
+                  .resend_from = {},
+                  .missing = {}};
   }
   if (response.transport_error) {
-    return Answer{
-        .verdict = Verdict::kRetry, .reason = *response.transport_error, .retry_after = {}, .resend_from = {}};
+    return Answer{.verdict = Verdict::kRetry,
+                  .reason = *response.transport_error,
+                  .retry_after = {},
+                  .resend_from = {},
+                  .missing = {}};
   }
   // The code decides before the status: ClickHouse sends permanent errors as 500 too.
   const std::string_view code_text = header(response, "x-clickhouse-exception-code");

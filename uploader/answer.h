@@ -23,6 +23,7 @@ struct Answer {
   std::string reason;                       // For status and log; "" when accepted.
   std::optional<Milliseconds> retry_after;  // The receiver's wish.
   std::optional<Sequence> resend_from;      // The receiver lost something and asks for it again.
+  std::optional<std::uint64_t> missing;     // How many entries it lacks below its highest, where it says so.
 };
 
 Answer classify(const UploadResponse& response, Sequence batch_last);

@@ -224,19 +224,23 @@ Status Uploader::take_accepted(const InFlight& sent, const Answer& answer, Monot
     if (sent.batch.last >= search_->bad_last) search_->bad_last = 0;
     if (sent.batch.last >= search_->batch_last) search_.reset();
   }
-  if (answer.resend_from) return obey_resend(*answer.resend_from, now);
+  if (answer.resend_from) return obey_resend(answer, now);
   return Done{};
 }
 
-Status Uploader::obey_resend(Sequence from, MonotonicTime now) {
+Status Uploader::obey_resend(const Answer& answer, MonotonicTime now) {
+  const Sequence from = *answer.resend_from;
+  const std::uint64_t missing = answer.missing.value_or(0);
   if (from > outbox_.state().acknowledged) return Done{};
-  const bool same_wish = last_resend_ && from == last_resend_wish_;
-  // A wish that sending again did not fulfil waits longer each time. Another one is of something that was lost since.
+  const bool same_wish = last_resend_ && from == last_resend_wish_ && missing <= last_resend_missing_;
+  // A wish that sending again did not fulfil waits longer each time. Another one is of something that was lost since:
+  // from elsewhere on, or more than before above a row that the receiver will never take.
   const Milliseconds wait = same_wish ? resend_wait_ : options_.resend_interval_min;
   if (last_resend_ && now - *last_resend_ < wait) return Done{};
   resend_wait_ = same_wish ? std::min(kResendWaitMax, resend_wait_ * 2) : options_.resend_interval_min;
   last_resend_ = now;
   last_resend_wish_ = from;
+  last_resend_missing_ = missing;
   log_.warning("the receiver misses entries and gets them again", {{"from", std::to_string(from)}});
   if (Status reopened = outbox_.resend_from(from); !reopened) return reopened;
   due_through_ = outbox_.state().last_sequence;

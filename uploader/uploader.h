@@ -80,7 +80,7 @@ class Uploader {
   Status take(const UploadResponse& response, MonotonicTime now);
   Status take_accepted(const InFlight& sent, const Answer& answer, MonotonicTime now);
   Status take_refused(const InFlight& sent, const Answer& answer, MonotonicTime now);
-  Status obey_resend(Sequence from, MonotonicTime now);
+  Status obey_resend(const Answer& answer, MonotonicTime now);
   Status park(const FrozenBatch& batch);
   void back_off(const Answer& answer, MonotonicTime now);
   [[nodiscard]] std::optional<MonotonicTime> backlog_due(MonotonicTime now, bool flush);
@@ -108,6 +108,7 @@ class Uploader {
   std::optional<MonotonicTime> start_due_;  // What an earlier process left behind waits until then, once.
   std::optional<MonotonicTime> last_resend_;
   Sequence last_resend_wish_ = 0;
+  std::uint64_t last_resend_missing_ = 0;
   Milliseconds resend_wait_{};
 };
 

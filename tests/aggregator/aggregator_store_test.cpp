@@ -124,7 +124,9 @@ TEST_CASE("a hole is accepted and asked for, and closing it counts what lies bey
   ChainBuilder chain;
   const std::vector<ChainRow> rows = rows_of(chain, 20);
   CHECK_FALSE(f.post(range(rows, 1, 5)).resend_from.has_value());
-  CHECK(f.post(range(rows, 9, 12)).resend_from == Sequence{6});
+  const StoreOutcome with_hole = f.post(range(rows, 9, 12));
+  CHECK(with_hole.resend_from == Sequence{6});
+  CHECK(with_hole.missing == 3);
   CHECK(f.check().holes.size() == 1);
   // A repeat brings nothing new, so nothing is asked: the node may not have it any more.
   CHECK_FALSE(f.post(range(rows, 9, 12)).resend_from.has_value());
@@ -140,7 +142,9 @@ TEST_CASE("a store that lost everything asks for everything", "[store]") {
   Fixture f;
   ChainBuilder chain;
   const std::vector<ChainRow> rows = rows_of(chain, 9);
-  CHECK(f.post(range(rows, 7, 9)).resend_from == Sequence{1});
+  const StoreOutcome outcome = f.post(range(rows, 7, 9));
+  CHECK(outcome.resend_from == Sequence{1});
+  CHECK(outcome.missing == 6);
 }
 
 TEST_CASE("a fork is kept, counted and visible, on both of its branches", "[store]") {

@@ -140,7 +140,10 @@ UploadResponse FarEnd::acknowledgement(std::uint64_t first, std::uint64_t last) 
     if (have != expected) break;
     ++expected;
   }
-  const std::string wish = expected < first ? std::to_string(expected) : "null";
+  std::string wish = "null";
+  if (expected < first) {
+    wish = std::to_string(expected) + ",\"missing\":" + std::to_string(rows_.rbegin()->first - rows_.size());
+  }
   UploadResponse response =
       status_response(200, "{\"acknowledged\":" + std::to_string(last) + ",\"resend_from\":" + wish + "}");
   response.headers["content-type"] = "application/json";

@@ -346,6 +346,7 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
   if (auto refusal = learn_fresh_keys(batch, plan)) return std::variant<StoreOutcome, Refusal>(*std::move(refusal));
   StoreOutcome outcome{.acknowledged = batch.last,
                        .resend_from = std::nullopt,
+                       .missing = 0,
                        .stored = plan.fresh.size(),
                        .repeats = batch.rows.size() - plan.fresh.size(),
                        .forks = plan.forks};
@@ -403,6 +404,7 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
   // Asked for only together with something new: a node that no longer has what is missing is not asked for ever.
   if (head.contiguous < batch.last) {
     outcome.resend_from = head.contiguous + 1;
+    outcome.missing = head.highest - (head.rows - head.forks);
     asked_[chain] = *outcome.resend_from;
   }
   return std::variant<StoreOutcome, Refusal>(outcome);

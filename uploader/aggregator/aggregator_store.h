@@ -54,6 +54,7 @@ struct ChainHead {
 struct StoreOutcome {
   Sequence acknowledged = 0;
   std::optional<Sequence> resend_from;  // Entries from here are missing below what was just stored.
+  std::uint64_t missing = 0;            // How many: a sender tells by it whether more was lost since it was last asked.
   std::uint64_t stored = 0;
   std::uint64_t repeats = 0;
   std::uint64_t forks = 0;

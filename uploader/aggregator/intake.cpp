@@ -94,7 +94,10 @@ HttpAnswer BatchIntake::store_batch(const IngestBatch& batch) {
   metrics_.accepted(batch.node, outcome, clock_.now().utc);
   report(batch, range, outcome);
   nlohmann::json answer = {{"acknowledged", outcome.acknowledged}, {"resend_from", nullptr}};
-  if (outcome.resend_from) answer["resend_from"] = *outcome.resend_from;
+  if (outcome.resend_from) {
+    answer["resend_from"] = *outcome.resend_from;
+    answer["missing"] = outcome.missing;
+  }
   return HttpAnswer{.status = 200, .body = answer.dump(), .type = "application/json", .headers = {}};
 }
 
