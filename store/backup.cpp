@@ -13,6 +13,7 @@
 #include "store/lmdb_kv.h"
 #include "store/page_snapshot.h"
 #include "store/reader.h"
+#include "store/row_sum.h"
 
 namespace nodemeter {
 
@@ -145,11 +146,7 @@ Status copy_rows(const KeyValue& from, KeyValue& to, const std::function<void(st
   if (Status flushed = copy.flush(); !flushed) return flushed;
   // Only now it is a journal, and a marked one.
   moment->rows.push_back(Write{Table::kMeta, std::string(kBackupKey), "1"});
-  {
-    const Result<std::unique_ptr<Snapshot>> snapshot = to.snapshot();
-    if (!snapshot) return snapshot.error();
-    if (Status sealed = seal(**snapshot, moment->rows); !sealed) return sealed;
-  }
+  if (Status sealed = Sealer().seal(to, moment->rows); !sealed) return sealed;
   return copy.flush(std::move(moment->rows));
 }
 

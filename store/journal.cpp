@@ -6,6 +6,7 @@
 #include "store/entry_codec.h"
 #include "store/journal_format.h"
 #include "store/manifest.h"
+#include "store/row_sum.h"
 
 namespace nodemeter {
 
@@ -29,12 +30,8 @@ Result<std::optional<Stored>> read_stored(const KeyValue& kv) {
   return stored;
 }
 
-Status commit_sealed(KeyValue& kv, std::vector<Write> writes) {
-  {
-    const Result<std::unique_ptr<Snapshot>> snapshot = kv.snapshot();
-    if (!snapshot) return snapshot.error();
-    if (Status sealed = seal(**snapshot, writes); !sealed) return sealed;
-  }
+Status commit_once(KeyValue& kv, std::vector<Write> writes) {
+  if (Status sealed = Sealer().seal(kv, writes); !sealed) return sealed;
   return kv.commit(writes);
 }
 
@@ -61,7 +58,7 @@ Result<JournalState> create(KeyValue& kv, const JournalOptions& options, Random&
       put(Table::kMeta, kManifestKey, encode_manifest_mark(state)),
   };
   if (options.simulated) writes.push_back(put(Table::kMeta, kSimulatedKey, "1"));
-  if (Status committed = commit_sealed(kv, std::move(writes)); !committed) return committed.error();
+  if (Status committed = commit_once(kv, std::move(writes)); !committed) return committed.error();
   return state;
 }
 
@@ -107,7 +104,7 @@ Status begin_epoch(KeyValue& kv, Stored& stored, Random& random) {
       put(Table::kMeta, kManifestKey, encode_manifest_mark(next)),
       Write{Table::kMeta, std::string(kBackupKey), std::nullopt},
   };
-  if (Status committed = commit_sealed(kv, std::move(writes)); !committed) return committed;
+  if (Status committed = commit_once(kv, std::move(writes)); !committed) return committed;
   state = std::move(next);
   return Done{};
 }
@@ -117,8 +114,8 @@ Status begin_epoch(KeyValue& kv, Stored& stored, Random& random) {
 Status upgrade(KeyValue& kv, Stored& stored) {
   stored.state.manifested = stored.state.last_sequence;
   stored.format = kStoreFormat;
-  return commit_sealed(kv, {put(Table::kMeta, kFormatKey, encode_format(kStoreFormat)),
-                            put(Table::kMeta, kManifestKey, encode_manifest_mark(stored.state))});
+  return commit_once(kv, {put(Table::kMeta, kFormatKey, encode_format(kStoreFormat)),
+                          put(Table::kMeta, kManifestKey, encode_manifest_mark(stored.state))});
 }
 
 // Visits the stored rows [first, last] of an epoch. kCorrupt if one of them is missing.
@@ -165,6 +162,11 @@ Result<std::vector<Sequence>> parked_sequences(const Snapshot& snapshot, const E
 
 }  // namespace
 
+Journal::Journal(KeyValue& kv, JournalState state, const JournalOptions& options)
+    : kv_(kv), state_(std::move(state)), key_(options.key), sealer_(std::make_unique<Sealer>()) {}
+
+Journal::~Journal() = default;
+
 Result<std::unique_ptr<Journal>> Journal::open(KeyValue& kv, const JournalOptions& options, Random& random) {
   NM_ASSERT(!options.node.text().empty());
   Result<std::optional<Stored>> stored = read_stored(kv);
@@ -180,7 +182,7 @@ Result<std::unique_ptr<Journal>> Journal::open(KeyValue& kv, const JournalOption
     if (Status upgraded = upgrade(kv, **stored); !upgraded) return upgraded.error();
   }
   if (state.location != options.location) {
-    if (Status s = commit_sealed(kv, {put(Table::kMeta, kLocationKey, options.location)}); !s) return s.error();
+    if (Status s = commit_once(kv, {put(Table::kMeta, kLocationKey, options.location)}); !s) return s.error();
     state.location = options.location;
   }
   if ((*stored)->backup) {
@@ -303,10 +305,17 @@ Status Journal::commit(JournalCommit& commit, UtcTime now) {
   if (!appender.entries.empty()) writes.push_back(put(Table::kMeta, kHeadKey, encode_head(next)));
   if (commit.closed_until) writes.push_back(put(Table::kMeta, kManifestKey, encode_manifest_mark(next)));
   if (next.public_key != state_.public_key) writes.push_back(put(Table::kMeta, kKeyKey, next.public_key));
-  if (Status committed = commit_sealed(kv_, std::move(writes)); !committed) return committed;
+  if (Status committed = commit_sealed(std::move(writes)); !committed) return committed;
   state_ = std::move(next);
   commit.entries = std::move(appender.entries);
   return Done{};
+}
+
+Status Journal::commit_sealed(std::vector<Write> writes) {
+  if (Status sealed = sealer_->seal(kv_, writes); !sealed) return sealed;
+  Status committed = kv_.commit(writes);
+  if (committed) sealer_->committed();
+  return committed;
 }
 
 Status Journal::rotate_key(const SigningKey& next_key, UtcTime now) {
@@ -317,7 +326,7 @@ Status Journal::rotate_key(const SigningKey& next_key, UtcTime now) {
   std::vector<Write>& writes = appender.writes;
   writes.push_back(put(Table::kMeta, kHeadKey, encode_head(next)));
   writes.push_back(put(Table::kMeta, kKeyKey, next.public_key));
-  if (Status committed = commit_sealed(kv_, std::move(writes)); !committed) return committed;
+  if (Status committed = commit_sealed(std::move(writes)); !committed) return committed;
   state_ = std::move(next);
   key_ = next_key;
   return Done{};
@@ -331,7 +340,7 @@ Result<std::vector<std::pair<std::string, std::string>>> Journal::state_rows(std
 
 Status Journal::commit_delivery(const JournalState& next, std::vector<Write> more) {
   more.push_back(put(Table::kMeta, kDeliveryKey, encode_delivery(next)));
-  if (Status committed = commit_sealed(kv_, std::move(more)); !committed) return committed;
+  if (Status committed = commit_sealed(std::move(more)); !committed) return committed;
   state_ = next;
   return Done{};
 }

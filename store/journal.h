@@ -24,6 +24,10 @@
 
 namespace nodemeter {
 
+namespace journal_format {
+class Sealer;
+}
+
 // 1: without manifests and the sum over marks and state rows. Taken over on opening.
 inline constexpr std::uint32_t kStoreFormat = 2;
 
@@ -82,6 +86,9 @@ class Journal final : public Outbox {
   //   kInvalidInput the store belongs to another node, or is simulated while this run is not (or the other way round).
   //   kCorrupt      the marks contradict each other or the last entry, or a mark or state row was changed.
   static Result<std::unique_ptr<Journal>> open(KeyValue& kv, const JournalOptions& options, Random& random);
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+  ~Journal() override;
 
   // Assigns sequence numbers, reported times and digests, and commits entries and state together. On success the
   // entries in `commit` carry what they were given. On an error nothing is there (kUnavailable: unknown; reopen).
@@ -141,8 +148,8 @@ class Journal final : public Outbox {
 
  private:
   class Appender;
-  Journal(KeyValue& kv, JournalState state, const JournalOptions& options)
-      : kv_(kv), state_(std::move(state)), key_(options.key) {}
+  Journal(KeyValue& kv, JournalState state, const JournalOptions& options);
+  Status commit_sealed(std::vector<Write> writes);
   Status add_manifests(Appender& appender, std::int64_t closed_until) const;
   // Commits the delivery marks of `next` and `more`, then takes over `next`.
   Status commit_delivery(const JournalState& next, std::vector<Write> more = {});
@@ -150,6 +157,7 @@ class Journal final : public Outbox {
   KeyValue& kv_;
   JournalState state_;
   std::optional<SigningKey> key_;
+  std::unique_ptr<journal_format::Sealer> sealer_;
 };
 
 }  // namespace nodemeter

@@ -1,11 +1,8 @@
 #include "store/journal_format.h"
 
-#include <array>
 #include <limits>
-#include <map>
 
 #include "platform/bytes.h"
-#include "platform/checksum.h"
 #include "store/entry_codec.h"
 
 namespace nodemeter::journal_format {
@@ -271,90 +268,7 @@ std::string encode_manifest_mark(const JournalState& state) {
   return out.take();
 }
 
-// --- The sum --------------------------------------------------------------------------------------------------------
-
-namespace {
-
-// Digests of rows, added up as four numbers modulo 2^64: the order of rows does not matter, and a row can be taken out
-// again. It finds what happened by accident; against intent there are the manifests.
-class RowSum {
- public:
-  RowSum() = default;
-  explicit RowSum(std::string_view bytes) {
-    ByteReader in(bytes);
-    for (std::uint64_t& word : words_) word = in.u64();
-  }
-  void add(Table table, std::string_view key, std::string_view value) { change(table, key, value, 1); }
-  void remove(Table table, std::string_view key, std::string_view value) { change(table, key, value, ~0ull); }
-  [[nodiscard]] std::string bytes() const {
-    ByteWriter out;
-    for (const std::uint64_t word : words_) out.u64(word);
-    return out.take();
-  }
-
- private:
-  void change(Table table, std::string_view key, std::string_view value, std::uint64_t times) {
-    ByteWriter head;
-    head.u32(static_cast<std::uint32_t>(table));
-    head.text(key);
-    const std::array<std::uint64_t, 2> row = checksum_of(head.take(), value);
-    for (std::size_t i = 0; i < words_.size(); ++i) words_[i] += times * row[i];
-  }
-  std::array<std::uint64_t, 2> words_{};
-};
-
-Result<std::string> sum_of(const Snapshot& snapshot) {
-  RowSum sum;
-  for (const Table table : {Table::kMeta, Table::kState}) {
-    const Status scanned = snapshot.scan(table, {}, [&](std::string_view key, std::string_view value) {
-      if (table != Table::kMeta || key != kSumKey) sum.add(table, key, value);
-      return true;
-    });
-    if (!scanned) return scanned.error();
-  }
-  return sum.bytes();
-}
-
-}  // namespace
-
-Status seal(const Snapshot& snapshot, std::vector<Write>& writes) {
-  Result<std::optional<std::string>> before = snapshot.get(Table::kMeta, kSumKey);
-  if (!before) return before.error();
-  if (!before->has_value()) {
-    Result<std::string> whole = sum_of(snapshot);
-    if (!whole) return whole.error();
-    *before = std::move(*whole);
-  }
-  RowSum sum(**before);
-  std::map<std::pair<Table, std::string_view>, std::optional<std::string_view>> written;  // Earlier in this commit.
-  for (const Write& write : writes) {
-    if (write.table == Table::kEntries) continue;
-    const auto [earlier, first] = written.try_emplace({write.table, write.key});
-    if (first) {
-      const Result<std::optional<std::string>> old = snapshot.get(write.table, write.key);
-      if (!old) return old.error();
-      if (old->has_value()) sum.remove(write.table, write.key, **old);
-    } else if (earlier->second) {
-      sum.remove(write.table, write.key, *earlier->second);
-    }
-    if (write.value) sum.add(write.table, write.key, *write.value);
-    earlier->second = write.value;
-  }
-  writes.push_back(Write{Table::kMeta, std::string(kSumKey), sum.bytes()});
-  return Done{};
-}
-
-Status check_sum(const Snapshot& snapshot) {
-  const Result<std::optional<std::string>> format = snapshot.get(Table::kMeta, kFormatKey);
-  if (!format) return format.error();
-  if (!format->has_value() || **format == encode_format(1)) return Done{};
-  const Result<std::string> written = required(snapshot, kSumKey);
-  if (!written) return written.error();
-  const Result<std::string> found = sum_of(snapshot);
-  if (!found) return found.error();
-  if (*found != *written) return corrupt("a mark or a state row is not the one that was written");
-  return Done{};
-}
+// --- Marks ---------------------------------------------------------------------------------------------------------
 
 Result<std::optional<Stored>> read_marks(const Snapshot& snapshot) {
   const Result<std::optional<std::string>> format = snapshot.get(Table::kMeta, kFormatKey);

@@ -64,13 +64,6 @@ std::string encode_head(const JournalState& state);
 std::string encode_delivery(const JournalState& state);
 std::string encode_manifest_mark(const JournalState& state);
 
-// Adds the new sum over all rows of kMeta and kState to `writes`, which are the whole commit. Every commit to a journal
-// goes through here: so a changed bit in a mark or state row, or a page that an older one took the place of, shows.
-Status seal(const Snapshot& snapshot, std::vector<Write>& writes);
-
-// kCorrupt: the rows are not those that the sum was written with. A store of format 1 has no sum.
-Status check_sum(const Snapshot& snapshot);
-
 struct Stored {
   JournalState state;
   std::vector<EpochRow> epochs;  // By ordinal, from 1; the last one is the newest.

@@ -6,6 +6,7 @@
 #include "store/entry_codec.h"
 #include "store/journal_format.h"
 #include "store/page_snapshot.h"
+#include "store/row_sum.h"
 
 namespace nodemeter {
 

@@ -12,6 +12,7 @@
 #include "store/lmdb_pages.h"
 #include "store/page_snapshot.h"
 #include "store/reader.h"
+#include "store/row_sum.h"
 
 namespace nodemeter {
 
@@ -299,11 +300,7 @@ Status write_marks(KeyValue& store, const JournalState& state, const std::vector
   put(kHeadKey, encode_head(state));
   put(kDeliveryKey, encode_delivery(state));
   put(kManifestKey, encode_manifest_mark(state));
-  {
-    const Result<std::unique_ptr<Snapshot>> snapshot = store.snapshot();
-    if (!snapshot) return snapshot.error();
-    if (Status sealed = seal(**snapshot, writes); !sealed) return sealed;
-  }
+  if (Status sealed = Sealer().seal(store, writes); !sealed) return sealed;
   return store.commit(writes);
 }
 

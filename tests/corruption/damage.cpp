@@ -7,6 +7,7 @@
 #include "../store/store_fixtures.h"
 #include "store/journal_format.h"
 #include "store/lmdb_kv.h"
+#include "store/row_sum.h"
 
 namespace nodemeter::corruption {
 
@@ -135,7 +136,7 @@ Original make_journal(const fs::path& directory, std::uint64_t seed) {
     const std::unique_ptr<KeyValue> kv = need(open_lmdb(directory, options));
     if (epoch == 1) {
       std::vector<Write> mark{{Table::kMeta, std::string(journal_format::kBackupKey), "1"}};
-      (void)need(journal_format::seal(*need(kv->snapshot()), mark));
+      (void)need(journal_format::Sealer().seal(*kv, mark));
       (void)need(kv->commit(mark));
     }
     JournalOptions options_of_node = journal_options();

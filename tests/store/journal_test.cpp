@@ -14,6 +14,7 @@
 #include "store/journal_format.h"
 #include "store/lmdb_kv.h"
 #include "store/reader.h"
+#include "store/row_sum.h"
 #include "store_fixtures.h"
 
 namespace nodemeter {
@@ -360,7 +361,7 @@ TEST_CASE("a backup that is written to goes on under an epoch of its own, and bo
   f.freeze();
   const JournalState before = f.journal->state();
   std::vector<Write> mark{{Table::kMeta, "backup", "1"}};
-  require_ok(journal_format::seal(*taken(f.kv->snapshot()), mark));
+  require_ok(journal_format::Sealer().seal(*f.kv, mark));
   require_ok(f.kv->commit(mark));
   f.reopen();
   const JournalState& after = f.journal->state();
