@@ -76,17 +76,21 @@ Result<std::unique_ptr<Agent>> Agent::open(const AgentOptions& options, const Se
   return agent;
 }
 
+Entry Agent::event_of_the_store(UtcTime now, std::string detail) const {
+  Entry entry;
+  entry.kind = EntryKind::kEvent;
+  entry.usage_start = entry.usage_end = std::chrono::floor<std::chrono::seconds>(now);
+  if (options_.meter.simulated) entry.status |= status_bit::kSimulated;
+  entry.detail = std::move(detail);
+  return entry;
+}
+
 // A store that took the place of a damaged one says so in its first entry, and status for a day.
 Status Agent::note_replaced_store() {
   if (journal_->state().last_sequence == 0 && !options_.store_replaced.empty()) {
     JournalCommit first;
-    Entry entry;
-    entry.kind = EntryKind::kEvent;
     const UtcTime now = seams_.clock.now().utc;
-    entry.usage_start = entry.usage_end = std::chrono::floor<std::chrono::seconds>(now);
-    if (options_.meter.simulated) entry.status |= status_bit::kSimulated;
-    entry.detail = options_.store_replaced;
-    first.entries.push_back(std::move(entry));
+    first.entries.push_back(event_of_the_store(now, options_.store_replaced));
     if (Status committed = journal_->commit(first, now); !committed) return committed;
   }
   if (journal_->state().last_sequence == 0 || journal_->state().oldest_kept != 1) return Done{};
@@ -108,8 +112,30 @@ Status Agent::restore() {
   }
   Result<StoredMeter> stored = decode_rows(rows);
   if (!stored) return stored.error();
-  if (stored->node.started) meter_.restore(stored->node, std::move(stored->vms));
+  const JournalState& journal = journal_->state();
+  if (journal.last_sequence == 0 && journal.previous_epoch != Epoch{}) return begin_from_copy(*stored);
+  if (stored->node.started || !stored->node.gap_cause.empty()) meter_.restore(stored->node, std::move(stored->vms));
   return Done{};
+}
+
+// The store is an older copy of itself, opened for the first time. One commit says so and drops what the copy knew of
+// counters and open hours: what was made of them after the copy may be at the receiver.
+Status Agent::begin_from_copy(const StoredMeter& copy) {
+  const JournalState& journal = journal_->state();
+  const UtcTime now = seams_.clock.now().utc;
+  const UtcTime known_until = meter_.restore_copy(copy.node, copy.vms, journal.last_reported_at);
+  JournalCommit first;
+  first.entries.push_back(event_of_the_store(
+      now, R"({"event":"store-restored","how":"older copy","at":)" + json_quote(iso_time(now)) + ",\"known_until\":" +
+               json_quote(iso_time(known_until)) + ",\"previous_epoch\":" + json_quote(journal.previous_epoch.text()) +
+               ",\"previous_last_sequence\":" + std::to_string(journal.previous_last_sequence) + "}"));
+  const auto all = journal_->state_rows("");
+  if (!all) return all.error();
+  for (const auto& [key, row] : *all) first.state.push_back({key, std::nullopt});
+  for (auto& [key, row] : meter_.take_changed_rows()) first.state.push_back({std::move(key), std::move(row)});
+  seams_.log.warning("the journal is an older copy: what was used since is declared a gap, not metered again",
+                     {{"known_until", iso_time(known_until)}});
+  return journal_->commit(first, now);
 }
 
 void Agent::begin_empty() {

@@ -107,6 +107,8 @@ class Agent {
   void fail(const std::string& why);
   void fail(const Error& error);
   Status note_replaced_store();
+  Status begin_from_copy(const StoredMeter& copy);
+  [[nodiscard]] Entry event_of_the_store(UtcTime now, std::string detail) const;
 
   const AgentOptions options_;
   Seams seams_;

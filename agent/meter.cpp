@@ -61,6 +61,19 @@ void Meter::restore(NodeState node, std::vector<VmState> vms) {
   }
 }
 
+UtcTime Meter::restore_copy(const NodeState& node, const std::vector<VmState>& vms, UtcTime last_entry) {
+  NM_ASSERT(!node_.started);
+  UtcTime known_until = node.started ? node.last_utc : last_entry;
+  if (!node.gap_cause.empty()) known_until = std::min(known_until, node.gap_from);
+  for (const VmState& vm : vms) {
+    if (!vm.hours.empty()) known_until = std::min(known_until, utc_from_ms(vm.hours.begin()->first * kHourMs));
+  }
+  node_.gap_cause = "older copy of the store";
+  node_.gap_from = known_until;
+  node_changed_ = true;
+  return known_until;
+}
+
 void Meter::begin_empty(const BootId& boot, MonotonicTime monotonic, UtcTime utc_now) {
   node_.started = true;
   node_.boot = boot;
@@ -121,6 +134,7 @@ void Meter::begin_interval(const Sample& sample) {
   if (interval_.first) {
     node_.closed_until = hour_of(ms(sample.wall));
     record_event(nullptr, "metering-started", "first sample of this store", sample.wall);
+    if (sample.inventory == Inventory::kComplete) tell_gap(label(sample.taken_at));
     return;
   }
   note_gap(sample);

@@ -64,6 +64,12 @@ class Meter {
   // watched in between.
   void restore(NodeState node, std::vector<VmState> vms);
 
+  // The same for a store that goes on from an older copy of itself. What was used since the copy's last entries may
+  // stand in entries that were made after it and are not here, so it is not counted again: the time until the first
+  // sample is declared a gap, with what the copy had gathered of open hours. VMs are met as after an installation.
+  // `last_entry`: when the copy's last entry was reported; for a copy without state. Gives where the gap begins.
+  UtcTime restore_copy(const NodeState& node, const std::vector<VmState>& vms, UtcTime last_entry);
+
   // Declares that this store has watched the node, without any VM, until now. For simulations.
   void begin_empty(const BootId& boot, MonotonicTime monotonic, UtcTime utc);
 

@@ -138,6 +138,26 @@ TEST_CASE("a hole is accepted and asked for, and closing it counts what lies bey
   CHECK(f.check().faults.empty());
 }
 
+TEST_CASE("a node that goes on from an older copy says how far back it fell", "[store]") {
+  const auto copy_of = [](const ChainBuilder& chain, Sequence last) {
+    ChainBuilder copy("node-1", 2);
+    return copy
+        .add_event(R"({"event":"store-restored","previous_epoch":")" + chain.epoch().text() +
+                   R"(","previous_last_sequence":)" + std::to_string(last) + "}")
+        .bytes;
+  };
+  Fixture f;
+  ChainBuilder chain;
+  f.post(chain.body(9));
+  const auto [last, after] = GENERATE(std::pair<Sequence, std::uint64_t>{6, 3}, std::pair{9, 0}, std::pair{12, 0});
+  const StoreOutcome outcome = f.post(copy_of(chain, last));
+  CHECK(outcome.new_epoch);
+  CHECK(outcome.after_copy == after);
+  f.reopen();
+  ChainBuilder unrelated("node-1", 3);
+  CHECK_FALSE(f.post(unrelated.add_event(R"({"event":"store-restored","previous_epoch":7})").bytes).after_copy);
+}
+
 TEST_CASE("a store that lost everything asks for everything", "[store]") {
   Fixture f;
   ChainBuilder chain;

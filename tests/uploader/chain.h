@@ -45,14 +45,20 @@ class ChainBuilder {
 
   ChainRow add(const std::string& note = "", std::uint32_t status = 0) {
     Entry entry = entry_of(++last_, note);
-    entry.node = node_;
-    entry.epoch = epoch_;
     entry.status = status;
-    std::string body = *encode_entry_body(entry);
-    head_ = chain_digest(head_, body);
-    return ChainRow{.sequence = last_, .digest = head_, .bytes = seal_entry(std::move(body), head_)};
+    return add(std::move(entry));
   }
 
+  // Reported later than any ordinary row.
+  ChainRow add_event(const std::string& detail) {
+    Entry entry = entry_of(++last_, detail);
+    entry.reported_at += std::chrono::hours(1);
+    entry.kind = EntryKind::kEvent;
+    entry.meters.clear();
+    entry.billable = false;
+    entry.covered_ms = 0;
+    return add(std::move(entry));
+  }
   // `count` more rows, back to back.
   std::string body(std::size_t count, const std::string& note = "") {
     std::string bytes;
@@ -66,6 +72,14 @@ class ChainBuilder {
   [[nodiscard]] const Digest& head() const { return head_; }
 
  private:
+  ChainRow add(Entry entry) {
+    entry.node = node_;
+    entry.epoch = epoch_;
+    std::string body = *encode_entry_body(entry);
+    head_ = chain_digest(head_, body);
+    return ChainRow{.sequence = last_, .digest = head_, .bytes = seal_entry(std::move(body), head_)};
+  }
+
   NodeId node_;
   Epoch epoch_;
   Sequence last_ = 0;

@@ -316,6 +316,10 @@ void AggregatorStore::note_epoch(const IngestBatch& batch, const ChainHead& head
   if (batch.reported_last < heads_[{batch.node, newest->second}].reported_last) return;
   outcome.new_epoch = head.rows == 0;
   outcome.twin = head.rows > 0;
+  if (!outcome.new_epoch || !batch.older_copy) return;
+  const auto copied = heads_.find({batch.node, batch.older_copy->of});
+  const Sequence highest = copied == heads_.end() ? 0 : copied->second.highest;
+  outcome.after_copy = highest - std::min(highest, batch.older_copy->last);
 }
 
 Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestBatch& batch, UtcTime now) {
@@ -349,7 +353,8 @@ Result<std::variant<StoreOutcome, Refusal>> AggregatorStore::store(const IngestB
                        .missing = 0,
                        .stored = plan.fresh.size(),
                        .repeats = batch.rows.size() - plan.fresh.size(),
-                       .forks = plan.forks};
+                       .forks = plan.forks,
+                       .after_copy = std::nullopt};
   // Everything is here already, and durable: whoever committed it has returned from its commit.
   const auto asked = asked_.find(chain);
   const bool expected = asked != asked_.end() && batch.first >= asked->second;

@@ -61,7 +61,9 @@ struct StoreOutcome {
   // The node sends again, unasked, what was acknowledged long ago: its store went back to an older copy.
   bool went_back = false;
   bool new_epoch = false;  // The node has begun a new store.
-  bool twin = false;       // An earlier store of the node goes on beside the newer one: two copies of it are at work.
+  // The new store is a copy of an earlier one, and so many entries of that one, stored here, were made after the copy.
+  std::optional<std::uint64_t> after_copy;
+  bool twin = false;  // An earlier store of the node goes on beside the newer one: two copies of it are at work.
 };
 
 struct StoredRow {

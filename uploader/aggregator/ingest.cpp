@@ -1,5 +1,6 @@
 #include "uploader/aggregator/ingest.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "platform/text.h"
@@ -92,6 +93,17 @@ void note_statements(const Entry& entry, IngestBatch& batch) {
   batch.key_statements.push_back({.sequence = entry.sequence, .key = key, .change = false, .previous = {}});
 }
 
+std::optional<OlderCopy> older_copy(const Entry& entry) {
+  if (entry.sequence != 1 || entry.kind != EntryKind::kEvent) return std::nullopt;
+  const auto detail = nlohmann::json::parse(entry.detail, nullptr, false);
+  if (!detail.is_object() || detail.value("event", nlohmann::json{}) != "store-restored") return std::nullopt;
+  const nlohmann::json of = detail.value("previous_epoch", nlohmann::json{});
+  const nlohmann::json last = detail.value("previous_last_sequence", nlohmann::json{});
+  const std::optional<Epoch> epoch = of.is_string() ? Epoch::parse(of.get<std::string>()) : std::nullopt;
+  if (!epoch || !last.is_number_unsigned()) return std::nullopt;
+  return OlderCopy{.of = *epoch, .last = last.get<Sequence>()};
+}
+
 std::optional<Refusal> check_claims(const IngestClaims& claims, const IngestBatch& batch) {
   const std::string range = std::to_string(batch.first) + "-" + std::to_string(batch.last);
   if (!claims.sequence.empty() && claims.sequence != range) {
@@ -131,6 +143,7 @@ std::variant<IngestBatch, Refusal> decode_batch(const IngestClaims& claims, std:
                                    .hour = hour_of(decoded->entry),
                                    .closed_until = std::nullopt});
     note_statements(decoded->entry, batch);
+    if (batch.rows.size() == 1) batch.older_copy = older_copy(decoded->entry);
     batch.last = decoded->entry.sequence;
     batch.reported_last = decoded->entry.reported_at;
     offset += decoded->row.size();

@@ -48,6 +48,12 @@ struct KeyStatement {
   bool vouched_for = false;  // Signed by `previous`.
 };
 
+// A store that begins by saying that it is a copy of an earlier one, taken when that had so many entries.
+struct OlderCopy {
+  Epoch of;
+  Sequence last = 0;
+};
+
 struct IngestBatch {
   NodeId node;
   Epoch epoch;
@@ -56,6 +62,7 @@ struct IngestBatch {
   UtcTime reported_last{};  // Reported time of the last row.
   std::vector<IngestRow> rows;
   std::vector<KeyStatement> key_statements;  // In order.
+  std::optional<OlderCopy> older_copy;       // What entry 1 says.
   // The key that the operator wrote down for this node, 32 bytes; "": none. Filled by whoever checked the sender.
   std::string configured_key;
   std::string_view first_body;  // The first row without its digest: the store links it to what came before.

@@ -117,7 +117,14 @@ void BatchIntake::report(const IngestBatch& batch, const std::string& range, con
     tell(LogLevel::kError,
          "an earlier store of a node goes on beside its newer one: two copies of the node are at work");
   }
-  if (outcome.new_epoch) tell(LogLevel::kWarning, "a node has begun a new store");
+  if (outcome.after_copy) {
+    log_.warning("a node goes on from an older copy of its journal, and declares what was used since as a gap",
+                 {{"node", batch.node.text()},
+                  {"epoch", batch.epoch.text()},
+                  {"entries_here_after_the_copy", std::to_string(*outcome.after_copy)}});
+  } else if (outcome.new_epoch) {
+    tell(LogLevel::kWarning, "a node has begun a new store");
+  }
 }
 
 HttpAnswer BatchIntake::refuse(const HttpRequest& request, const Refusal& refusal) {

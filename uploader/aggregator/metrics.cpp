@@ -26,7 +26,7 @@ void AggregatorMetrics::accepted(const NodeId& node, const StoreOutcome& outcome
   const std::lock_guard lock(mutex_);
   Node& known = nodes_[node];
   known.contact = now;
-  if (outcome.went_back) ++known.went_back;
+  if (outcome.went_back || outcome.after_copy) ++known.went_back;
   if (outcome.twin) ++known.twins;
   ++batches_;
   rows_ += outcome.stored;
