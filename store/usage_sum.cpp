@@ -36,6 +36,8 @@ void describe(UsageRow& row, const Entry& entry, const std::string& name, std::u
   row.vcores = entry.vcores;
   row.billable = entry.billable;
   row.tags = entry.tags;
+  row.reported_at = entry.reported_at;
+  row.node = entry.node;
 }
 
 std::string token_check(std::string_view body) {
@@ -88,6 +90,7 @@ void add_usage(UsageRows& rows, const UsageQuery& query, const Entry& entry, std
     UsageRow& row = rows[key];
     row.quantity += value.quantity;
     row.status |= entry.status;
+    row.all_late = row.all_late && (entry.status & status_bit::kLate) != 0;
     if (position > row.newest) describe(row, entry, name, position);
   }
 }

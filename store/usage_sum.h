@@ -68,6 +68,9 @@ struct UsageRow {
   bool billable = false;
   std::map<std::string, std::string> tags;
   std::uint32_t status = 0;  // All marks of all entries in it.
+  bool all_late = true;      // No entry in it but those that came after their hour had closed.
+  UtcTime reported_at{};     // Of the newest entry, and the node that made it.
+  NodeId node;
 };
 
 using UsageRows = std::map<UsageKey, UsageRow>;

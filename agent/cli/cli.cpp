@@ -105,7 +105,9 @@ void add_usage_verb(CLI::App& app, CommandLine& line) {
   verb.add_option("--vm", usage_options.vm, "Only this VM");
   verb.add_option("--meter", usage_options.meter, "Only this meter, by id or name");
   verb.add_option("--format", usage_options.format,
-                  "table, json, or csv (UTF-8 with a byte order mark, for Excel and Power BI); default: table");
+                  "table, json, csv (UTF-8 with a byte order mark, for Excel and Power BI), or focus (FOCUS 1.2 as "
+                  "CSV); default: table");
+  verb.add_option("--prices", usage_options.prices, "With focus: a JSON file of currency and prices per unit");
   verb.add_option("--page-size", usage_options.page_size,
                   "Rows per page (default: all; 1000 with --reported-start-time)")
       ->check(CLI::Range(1u, 1'000'000u));

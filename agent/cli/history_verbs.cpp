@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "agent/cli/price_file.h"
+#include "agent/cli/usage_focus.h"
 #include "agent/cli/usage_query.h"
 #include "agent/cli/usage_text.h"
 #include "agent/cli/verbs.h"
@@ -86,22 +88,33 @@ Result<UsageQuery> parse_query(const UsageOptions& options) {
   return query;
 }
 
-enum class Format { kTable, kJson, kCsv };
+enum class Format { kTable, kJson, kCsv, kFocus };
 
 Result<Format> parse_format(const CommonOptions& common, const UsageOptions& options) {
   if (options.format.empty()) return common.json ? Format::kJson : Format::kTable;
   if (options.format == "json") return Format::kJson;
   if (common.json) return wrong("--format", options.format, "--json asks for another one");
   if (options.format == "csv") return Format::kCsv;
+  if (options.format == "focus") return Format::kFocus;
   if (options.format == "table") return Format::kTable;
-  return wrong("--format", options.format, "table, json or csv is expected");
+  return wrong("--format", options.format, "table, json, csv or focus is expected");
 }
 
-void print(const UsageAnswer& answer, const UsageQuery& query, Format format, const Console& console) {
+Result<std::optional<PriceFile>> parse_prices(const UsageOptions& options, Format format) {
+  if (options.prices.empty()) return std::optional<PriceFile>();
+  if (format != Format::kFocus) return wrong("--prices", options.prices, "only --format focus has cost columns");
+  Result<PriceFile> prices = load_price_file(options.prices);
+  if (!prices) return prices.error();
+  return std::optional(std::move(prices).value());
+}
+
+void print(const UsageAnswer& answer, const UsageQuery& query, Format format, const std::optional<PriceFile>& prices,
+           const Console& console) {
   switch (format) {
     case Format::kTable: console.out << usage_text(answer, query, console.colour); break;
     case Format::kJson: console.out << usage_json(answer, query); break;
     case Format::kCsv: console.out << usage_csv(answer, query); break;
+    case Format::kFocus: console.out << usage_focus(answer, query, prices); break;
   }
 }
 
@@ -163,6 +176,8 @@ int usage(const CommonOptions& common, const UsageOptions& options, const Consol
   if (!query) return say(console, query.error());
   const Result<Format> format = parse_format(common, options);
   if (!format) return say(console, format.error());
+  const Result<std::optional<PriceFile>> prices = parse_prices(options, *format);
+  if (!prices) return say(console, prices.error());
   const Result<Options> configuration = configured(common);
   if (!configuration) return say(console, configuration.error());
   const Result<std::unique_ptr<Reader>> reader = open_journal(*configuration);
@@ -172,7 +187,7 @@ int usage(const CommonOptions& common, const UsageOptions& options, const Consol
   page.continuation = options.continuation;
   const Result<UsageAnswer> answer = query_usage(**reader, *query, page);
   if (!answer) return say(console, answer.error());
-  print(*answer, *query, *format, console);
+  print(*answer, *query, *format, *prices, console);
   if (answer->continuation && *format != Format::kJson) {
     console.err << "nodemeter: more rows follow: repeat with --continuation " << *answer->continuation << "\n";
   }

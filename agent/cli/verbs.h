@@ -48,7 +48,8 @@ struct UsageOptions {
   std::string granularity = "daily";
   std::string by;  // "", "usage", "reported".
   std::string subscription, vm, meter;
-  std::string format;  // "", "table", "json", "csv".
+  std::string format;  // "", "table", "json", "csv", "focus".
+  std::string prices;  // Of FOCUS; "": none.
   std::optional<std::uint32_t> page_size;
   std::string continuation;
 };
