@@ -376,6 +376,10 @@ LiveNode Agent::live_node() {
     }
   }
   node.simulated = options_.meter.simulated;
+  const OwnersState owners = seams_.source.owners_state();
+  node.owners_fault = owners.fault;
+  node.owners_listed = owners.entries;
+  node.owner_conflicts = owners.conflicts;
   return node;
 }
 

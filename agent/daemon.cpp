@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 #include <ostream>
+#include <utility>
 
 #include "agent/agent.h"
 #include "agent/machine.h"
@@ -100,7 +101,9 @@ class Daemon {
   Status run() {
     service_.ready();
     log_->info("metering", {{"source", source_->description()}, {"state", options_.state_path.string()}});
+    int reloads = 0;
     while (service_.stop_requests() == 0) {
+      if (std::exchange(reloads, service_.reload_requests()) != reloads) source_->reload();
       const MonotonicTime next = agent_->step();
       if (agent_->phase() == AgentPhase::kFailed) {
         if (!agent_->store_damaged()) return failure();

@@ -28,6 +28,8 @@ class Service {
   virtual void wake() = 0;
   // How often somebody has asked this process to stop.
   [[nodiscard]] virtual int stop_requests() const = 0;
+  // How often somebody has asked it to read its files again.
+  [[nodiscard]] virtual int reload_requests() const { return 0; }
 
   // Tells the service manager, if there is one: metering has begun; still alive; going down.
   virtual void ready() = 0;

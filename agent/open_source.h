@@ -15,8 +15,9 @@ namespace nodemeter {
 // True if what this source shows is not this node's real consumption: its rows are marked.
 bool is_trial(SourceKind kind);
 
-// `clock` must outlive the source. A hypervisor that does not answer yet is not an error: its samples will be.
-// `on_urgency` may be called from any thread when something deserves a read before the next interval.
+// `clock` and `log` must outlive the source. The owners file lies over what it shows (collectors/owned_source.h). A
+// hypervisor that does not answer yet is not an error: its samples will be. `on_urgency` may be called from any thread
+// when something deserves a read before the next interval.
 //   kUnsupported   this kind is for another platform
 //   kInvalidInput  a scenario, trace or owners file is wrong; the message names the place
 //   and what reading those files gives.

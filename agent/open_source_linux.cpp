@@ -2,6 +2,7 @@
 
 #include "agent/open_source.h"
 #include "collectors/libvirt_source.h"
+#include "collectors/owned_source.h"
 #include "collectors/replay_source.h"
 #include "collectors/scenario.h"
 #include "collectors/simulated_source.h"
@@ -19,18 +20,8 @@ Result<std::unique_ptr<Source>> open_simulated(const Options& options, const Clo
   return open_simulated_source(std::move(*scenario), clock);
 }
 
-}  // namespace
-
-bool is_trial(SourceKind kind) { return kind == SourceKind::kSimulated || kind == SourceKind::kReplay; }
-
-Result<std::unique_ptr<Source>> open_source(const Options& options, const Clock& clock, Log& log,
-                                            std::function<void()> on_urgency) {
-  // Going on without it would bill somebody else: what the file says overrides the hypervisor.
-  if (!options.owners_file.empty()) {
-    return Error{ErrorCode::kUnsupported,
-                 "owners.file is set, but this version reads owners from the hypervisor only: remove the key, or stay "
-                 "with the version that reads it"};
-  }
+Result<std::unique_ptr<Source>> open_hypervisor(const Options& options, const Clock& clock, Log& log,
+                                                std::function<void()> on_urgency) {
   switch (options.source_kind) {
     case SourceKind::kSimulated: return open_simulated(options, clock);
     case SourceKind::kReplay: return open_replay_source(options.trace, clock);
@@ -44,6 +35,21 @@ Result<std::unique_ptr<Source>> open_source(const Options& options, const Clock&
   libvirt.uri = options.source_uri;
   libvirt.on_urgency = std::move(on_urgency);
   return open_libvirt_source(libvirt, clock, log);
+}
+
+}  // namespace
+
+bool is_trial(SourceKind kind) { return kind == SourceKind::kSimulated || kind == SourceKind::kReplay; }
+
+Result<std::unique_ptr<Source>> open_source(const Options& options, const Clock& clock, Log& log,
+                                            std::function<void()> on_urgency) {
+  Result<std::unique_ptr<Source>> source = open_hypervisor(options, clock, log, std::move(on_urgency));
+  if (!source || options.owners_file.empty()) return source;
+  OwnersOptions owners;
+  owners.file = options.owners_file;
+  owners.kept = options.state_path / "owners.json";
+  owners.patterns_allowed = options.source.trust_metadata;
+  return open_owned_source(owners, std::move(source).value(), log);
 }
 
 }  // namespace nodemeter

@@ -152,6 +152,13 @@ struct SourceOptions {
   bool trust_metadata = true;
 };
 
+// How the owners file stands, for operators. Without one: as if it were empty.
+struct OwnersState {
+  std::string fault;            // Why its newest content is not in force; "": it is.
+  std::uint64_t entries = 0;    // In force.
+  std::uint64_t conflicts = 0;  // VMs of the last sample for which the hypervisor names another subscription.
+};
+
 class Source {
  public:
   virtual ~Source() = default;
@@ -171,6 +178,10 @@ class Source {
 
   // True once if something happened that deserves a read before the next interval (an arrival). Any thread.
   virtual bool take_urgency() { return false; }
+
+  // Reads again what it reads from files beside the hypervisor, with the next sample, and makes that urgent.
+  virtual void reload() {}
+  [[nodiscard]] virtual OwnersState owners_state() const { return {}; }
 
   // For operators: "libvirt qemu:///system", "simulated". Any thread.
   [[nodiscard]] virtual std::string description() const = 0;

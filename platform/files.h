@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "platform/result.h"
 
@@ -26,6 +27,17 @@ Status sync_directory(const std::filesystem::path& directory);
 
 // Bytes that an unprivileged process may still write on the file system of `path`.
 Result<std::uint64_t> free_bytes(const std::filesystem::path& path);
+
+// Looks at a file again and again: true when it is not as it was at the last look, or cannot be read any more.
+class FileWatch {
+ public:
+  explicit FileWatch(std::filesystem::path file) : file_(std::move(file)) { (void)changed(); }
+  bool changed();
+
+ private:
+  std::filesystem::path file_;
+  std::string seen_;
+};
 
 // An exclusive lock of the whole process on `path`, held until destruction or process death.
 class FileLock {

@@ -43,7 +43,7 @@ UtcTime take_time(ByteReader& in) { return UtcTime(Milliseconds(in.i64())); }
 
 void put(ByteWriter& out, const LiveNode& n) {
   for (const std::string* text :
-       {&n.node, &n.version, &n.source, &n.state, &n.reason, &n.upload_state, &n.upload_reason}) {
+       {&n.node, &n.version, &n.source, &n.state, &n.reason, &n.upload_state, &n.upload_reason, &n.owners_fault}) {
     out.text(cut(*text));
   }
   out.u64(n.process_id);
@@ -67,11 +67,14 @@ void put(ByteWriter& out, const LiveNode& n) {
   out.u64(n.gap_ms_today);
   out.u64(n.gaps_today);
   out.boolean(n.simulated);
+  out.u64(n.owners_listed);
+  out.u64(n.owner_conflicts);
 }
 
 LiveNode take_node(ByteReader& in) {
   LiveNode n;
-  for (std::string* text : {&n.node, &n.version, &n.source, &n.state, &n.reason, &n.upload_state, &n.upload_reason}) {
+  for (std::string* text :
+       {&n.node, &n.version, &n.source, &n.state, &n.reason, &n.upload_state, &n.upload_reason, &n.owners_fault}) {
     *text = in.text();
   }
   n.process_id = in.u64();
@@ -95,6 +98,8 @@ LiveNode take_node(ByteReader& in) {
   n.gap_ms_today = in.u64();
   n.gaps_today = in.u64();
   n.simulated = in.boolean();
+  n.owners_listed = in.u64();
+  n.owner_conflicts = in.u64();
   return n;
 }
 

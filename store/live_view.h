@@ -19,7 +19,7 @@
 
 namespace nodemeter {
 
-inline constexpr std::uint32_t kLiveFormat = 2;
+inline constexpr std::uint32_t kLiveFormat = 3;
 
 // Text in the segment is cut to these many bytes (at a character boundary).
 inline constexpr std::size_t kLiveTextMax = 96;
@@ -73,6 +73,9 @@ struct LiveNode {
   std::uint64_t gap_ms_today = 0;
   std::uint64_t gaps_today = 0;
   bool simulated = false;
+  std::string owners_fault;  // Why the owners file's newest content is not in force; "": it is, or there is none.
+  std::uint64_t owners_listed = 0;    // Entries of it that are in force.
+  std::uint64_t owner_conflicts = 0;  // VMs for which it and the hypervisor name different subscriptions.
 };
 
 struct LiveSnapshot {

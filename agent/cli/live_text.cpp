@@ -165,6 +165,11 @@ std::string clipped(const std::string& text, std::size_t lines, std::size_t colu
   return out;
 }
 
+std::uint64_t unowned_vms(const LiveSnapshot& snapshot) {
+  return static_cast<std::uint64_t>(
+      std::count_if(snapshot.vms.begin(), snapshot.vms.end(), [](const LiveVm& vm) { return !vm.owner_known; }));
+}
+
 std::string headline(const Verdict& verdict, const LiveSnapshot& snapshot) {
   if (!verdict.safe) return "billing at risk: " + verdict.reasons.front();
   return "billing safe: " + counted(snapshot.vms.size() + snapshot.vms_left_out, "VM", "VMs") + " metered" +
@@ -233,11 +238,18 @@ Verdict judge(const LiveSnapshot& snapshot, const ClockReading& now) {
   if (node.gaps_today != 0) {
     verdict.notes.push_back(counted(node.gaps_today, "gap", "gaps") + " recorded today: see nodemeter gaps");
   }
-  const auto unowned = static_cast<std::uint64_t>(
-      std::count_if(snapshot.vms.begin(), snapshot.vms.end(), [](const LiveVm& vm) { return !vm.owner_known; }));
+  const std::uint64_t unowned = unowned_vms(snapshot);
   if (unowned != 0) {
     verdict.notes.push_back(counted(unowned, "VM has", "VMs have") +
                             " no known owner: their usage falls to the default subscription");
+  }
+  if (!node.owners_fault.empty()) {
+    verdict.reasons.push_back("the owners file cannot be used, the owners before stay in force: " +
+                              display_text(node.owners_fault, kReasonShownMax));
+  }
+  if (node.owner_conflicts != 0) {
+    verdict.notes.push_back(counted(node.owner_conflicts, "VM has", "VMs have") +
+                            " another owner by the hypervisor than by the owners file, which decides");
   }
   verdict.safe = verdict.reasons.empty();
   return verdict;
@@ -336,6 +348,10 @@ std::string status_json(const LiveSnapshot& snapshot, const ClockReading& now) {
   json.number("journalRetainedBytes", retention_holds(node) ? std::optional(node.store_retained_bytes) : std::nullopt);
   json.number("gapsToday", node.gaps_today);
   json.number("gapMsToday", node.gap_ms_today);
+  json.text("ownersFault", node.owners_fault);
+  json.number("ownersListed", node.owners_listed);
+  json.number("ownerConflicts", node.owner_conflicts);
+  json.number("vmsWithoutOwner", unowned_vms(snapshot));
   json.end_object();
   return json.take() + "\n";
 }

@@ -25,6 +25,7 @@ namespace {
 
 // A handler may touch only lock-free atomics and write(): both live here, for the one service of the process.
 std::atomic<int> stop_count{0};
+std::atomic<int> reload_count{0};
 std::atomic<int> wake_descriptor{-1};
 static_assert(std::atomic<int>::is_always_lock_free);
 
@@ -38,6 +39,13 @@ void poke() {
 void on_stop_signal(int) {
   const int saved = errno;
   stop_count.fetch_add(1);
+  poke();
+  errno = saved;
+}
+
+void on_reload_signal(int) {
+  const int saved = errno;
+  reload_count.fetch_add(1);
   poke();
   errno = saved;
 }
@@ -107,6 +115,7 @@ class ProcessService final : public Service {
 
   void wake() override { poke(); }
   [[nodiscard]] int stop_requests() const override { return stop_count.load(); }
+  [[nodiscard]] int reload_requests() const override { return reload_count.load(); }
   void ready() override { notifier_.send("READY=1"); }
   void stopping() override { notifier_.send("STOPPING=1"); }
 
@@ -142,6 +151,8 @@ Result<std::unique_ptr<Service>> open_process_service() {
   for (const int signal : {SIGTERM, SIGINT}) {
     if (::sigaction(signal, &action, nullptr) != 0) return refused("cannot handle signals");
   }
+  action.sa_handler = on_reload_signal;
+  if (::sigaction(SIGHUP, &action, nullptr) != 0) return refused("cannot handle signals");
   // A peer that goes away is an answer of the network, not the end of the agent.
   struct sigaction ignore {};
   ignore.sa_handler = SIG_IGN;

@@ -48,7 +48,7 @@ TEST_CASE("wrong usage is exit 2, says what is allowed, and prints no data", "[c
       {"usage", "--start", "2026-01-01T00:30:00Z", "--end", "2026-01-02"},
       {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--granularity", "weekly"},
       {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--format", "xml"},
-      {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--format", "focus"},
+      {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--format", "csv", "--prices", "p.json"},
       {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--meter", "beer"},
       {"usage", "--start", "2026-01-01", "--end", "2026-01-02", "--page-size", "0"},
       {"usage", "--start", "2026-01-01", "--reported-end-time", "2026-01-02"},
@@ -202,13 +202,18 @@ TEST_CASE("the agent refuses the state of a simulation, and of another node", "[
   CHECK_THAT(simulated.err, Catch::Matchers::Contains("made by a simulation"));
 }
 
-TEST_CASE("an owners file that would be ignored keeps the agent from starting", "[cli]") {
+TEST_CASE("an owners file that cannot be used keeps the agent from starting", "[cli]") {
   const Directory directory;
-  const std::string config = directory.write(
-      "c.toml", "[live]\nname = \"cli-test-owners\"\ngroup = \"\"\n[owners]\nfile = \"/etc/nodemeter/owners.json\"\n");
-  const Outcome outcome = nodemeter_run({"agent", "--config", config, "--state", directory / "state"});
-  CHECK(outcome.code == 1);
-  CHECK_THAT(outcome.err, Catch::Matchers::Contains("owners.file"));
+  const std::string scenario = directory.write("s.json", kScenario);
+  const std::string config =
+      directory.write("c.toml", "[source]\nkind = \"simulated\"\nscenario = \"" + scenario +
+                                    "\"\n[live]\nname = \"cli-test-owners\"\ngroup = \"\"\n[owners]\nfile = \"" +
+                                    (directory / "owners.json") + "\"\n");
+  CHECK(nodemeter_run({"agent", "--config", config, "--state", directory / "state"}).code == 1);
+  directory.write("owners.json", "{\n\"vms\": []}");
+  const Outcome wrong = nodemeter_run({"agent", "--config", config, "--state", directory / "state"});
+  CHECK(wrong.code == 1);
+  CHECK_THAT(wrong.err, Catch::Matchers::Contains("owners.json:2: vms: "));
 }
 
 TEST_CASE("the catalogue and the version are complete in both forms", "[cli]") {

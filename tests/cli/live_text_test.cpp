@@ -144,6 +144,20 @@ TEST_CASE("a retried delivery and an unowned VM are notes, not risks", "[status]
   CHECK(verdict.notes[0] == "delivery waits and is retried: 503");
 }
 
+TEST_CASE("an owners file that is not in force is a risk, and a conflict of owners is a note", "[status]") {
+  LiveSnapshot s = healthy();
+  s.node.owner_conflicts = 2;
+  REQUIRE(judge(s, now()).safe);
+  CHECK(judge(s, now()).notes.back().rfind("2 VMs have", 0) == 0);
+  s.node.owners_fault = "owners.json:3: vms.x: is no VM id (UUID)";
+  CHECK(first_line(s) ==
+        "billing at risk: the owners file cannot be used, the owners before stay in force: owners.json:3: vms.x: is no "
+        "VM id (UUID)");
+  CHECK_THAT(cli::status_json(s, now()), Catch::Matchers::Contains("\"ownersFault\":\"owners.json:3: ") &&
+                                             Catch::Matchers::Contains("\"ownerConflicts\":2") &&
+                                             Catch::Matchers::Contains("\"vmsWithoutOwner\":1"));
+}
+
 TEST_CASE("a VM's name cannot steer the terminal", "[vms]") {
   check_golden("vms.txt", vms_text(healthy(), VmOrder::kName, false));
   check_golden("vms.json", vms_json(healthy()));

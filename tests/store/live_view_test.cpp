@@ -87,6 +87,9 @@ TEST_CASE("what is published is read back, every field of it", "[live]") {
   n.store_retained_bytes = 120;
   n.gap_ms_today = 13;
   n.simulated = true;
+  n.owners_fault = "owners.json:3: is wrong";
+  n.owners_listed = 18;
+  n.owner_conflicts = 19;
   LiveVm& vm = s.vms[1];
   vm.subscription = n.epoch;
   vm.tenant = n.epoch;
@@ -115,6 +118,7 @@ TEST_CASE("what is published is read back, every field of it", "[live]") {
   CHECK((g.store_size_max_bytes == 11 && g.store_bytes_per_day == 12 && g.store_retained_bytes == 120 &&
          g.gap_ms_today == 13 && g.gaps_today == 1));
   CHECK(g.simulated);
+  CHECK((g.owners_fault == n.owners_fault && g.owners_listed == 18 && g.owner_conflicts == 19));
   REQUIRE(got.vms.size() == 2);
   const LiveVm& v = got.vms[1];
   CHECK((v.vm == vm.vm && v.name == vm.name && v.subscription == vm.subscription && v.tenant == vm.tenant));

@@ -87,15 +87,4 @@ class NodeRegistry {
   std::vector<Node> nodes_;
 };
 
-// Looks at a file again and again: true when it is not as it was at the last look, or cannot be read any more.
-class FileWatch {
- public:
-  explicit FileWatch(std::filesystem::path file) : file_(std::move(file)) { (void)changed(); }
-  bool changed();
-
- private:
-  std::filesystem::path file_;
-  std::string seen_;
-};
-
 }  // namespace nodemeter
