@@ -107,6 +107,8 @@ void add_usage_verb(CLI::App& app, CommandLine& line) {
   verb.add_option("--format", usage_options.format,
                   "table, json, csv (UTF-8 with a byte order mark, for Excel and Power BI), or focus (FOCUS 1.2 as "
                   "CSV); default: table");
+  verb.add_flag("--accept-gaps", usage_options.accept_gaps,
+                "Gaps in closed hours are said, but the exit code stays 0: nothing will fill them any more");
   verb.add_option("--prices", usage_options.prices, "With focus: a JSON file of currency and prices per unit");
   verb.add_option("--page-size", usage_options.page_size,
                   "Rows per page (default: all; 1000 with --reported-start-time)")

@@ -193,7 +193,7 @@ int usage(const CommonOptions& common, const UsageOptions& options, const Consol
   }
   if (answer->complete()) return kDone;
   console.err << "nodemeter: this answer is incomplete: " << answer->shortfall() << "\n";
-  return kIncomplete;
+  return options.accept_gaps && !answer->may_grow() ? kDone : kIncomplete;
 }
 
 int gaps(const CommonOptions& common, const RangeOptions& options, const Console& console) {

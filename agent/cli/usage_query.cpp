@@ -179,6 +179,10 @@ bool UsageAnswer::complete() const {
   return std::all_of(hours.begin(), hours.end(), [](const HourState& hour) { return hour.complete(); });
 }
 
+bool UsageAnswer::may_grow() const {
+  return std::any_of(hours.begin(), hours.end(), [](const HourState& hour) { return hour.open || hour.not_metered; });
+}
+
 std::string UsageAnswer::shortfall() const {
   if (complete()) return "";
   std::size_t open = 0;

@@ -32,6 +32,8 @@ struct UsageAnswer {
   std::vector<HourState> hours;  // Of the whole range, page or not.
   std::optional<std::string> continuation;
   [[nodiscard]] bool complete() const;
+  // What is missing can still come, or is elsewhere: hours are open, or not in this journal.
+  [[nodiscard]] bool may_grow() const;
   // "2 of 24 hours are open, 1 has gaps (…)"; "" if complete.
   [[nodiscard]] std::string shortfall() const;
 };

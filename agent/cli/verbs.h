@@ -50,6 +50,7 @@ struct UsageOptions {
   std::string subscription, vm, meter;
   std::string format;  // "", "table", "json", "csv", "focus".
   std::string prices;  // Of FOCUS; "": none.
+  bool accept_gaps = false;
   std::optional<std::uint32_t> page_size;
   std::string continuation;
 };

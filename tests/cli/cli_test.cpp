@@ -122,9 +122,12 @@ TEST_CASE("a state directory that is none is exit 1 and named", "[cli]") {
 TEST_CASE("usage of closed hours is exit 0, of gaps or open hours exit 3 with the reason on standard error", "[cli]") {
   const Directory directory;
   const std::string state = simulated_state(directory);
-  const auto usage = [&](const std::string& start, const std::string& end) {
-    return nodemeter_run({"usage", "--state", state, "--start", start, "--end", end, "--granularity", "hourly",
-                          "--meter", "base-vm-hours", "--format", "csv"});
+  const auto usage = [&](const std::string& start, const std::string& end, bool accept_gaps = false) {
+    std::vector<std::string> arguments = {"usage", "--state",       state,    "--start", start,           "--end",
+                                          end,     "--granularity", "hourly", "--meter", "base-vm-hours", "--format",
+                                          "csv"};
+    if (accept_gaps) arguments.emplace_back("--accept-gaps");
+    return nodemeter_run(arguments);
   };
   const Outcome whole = usage("2026-01-01T00:00:00Z", "2026-01-01T02:00:00Z");
   INFO(whole.err);
@@ -137,6 +140,14 @@ TEST_CASE("usage of closed hours is exit 0, of gaps or open hours exit 3 with th
   const Outcome open = usage("2026-01-01T03:00:00Z", "2026-01-01T05:00:00Z");
   CHECK(open.code == 3);
   CHECK_THAT(open.err, Catch::Matchers::Contains("still open"));
+
+  // Whoever accepts that gaps stay is told of them all the same, and still waits for open hours.
+  const Outcome accepted = usage("2026-01-01T02:00:00Z", "2026-01-01T03:00:00Z", true);
+  CHECK(accepted.code == 0);
+  CHECK(accepted.out == gap.out);
+  CHECK(accepted.err == gap.err);
+  CHECK(usage("2026-01-01T02:00:00Z", "2026-01-01T05:00:00Z", true).code == 3);
+  CHECK(usage("2025-12-31T00:00:00Z", "2026-01-01T01:00:00Z", true).code == 3);  // Not in this journal.
 }
 
 TEST_CASE("the aliases of Get-UsageAggregates ask by reported time, in pages that continue", "[cli]") {
