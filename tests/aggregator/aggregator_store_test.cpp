@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "platform/random.h"
-#include "tests/sim/memory_kv.h"
+#include "tests/aggregator/store_in_memory.h"
 #include "tests/uploader/chain.h"
 
 namespace nodemeter {
@@ -20,17 +20,7 @@ using testing::ChainRow;
 
 constexpr UtcTime kNow = UtcTime(Milliseconds(1'800'000'000'000));
 
-struct Fixture {
-  Fixture() { reopen(); }
-
-  void reopen() {
-    store.reset();
-    kv = std::make_unique<MemoryKv>(disk);
-    auto opened = AggregatorStore::open(*kv);
-    REQUIRE(opened.ok());
-    store = std::move(*opened);
-  }
-
+struct Fixture : testing::StoreInMemory {
   Result<std::variant<StoreOutcome, Refusal>> try_post(const std::string& body, UtcTime now = kNow) {
     const auto batch = decode_batch({}, body, {});
     REQUIRE(std::holds_alternative<IngestBatch>(batch));
@@ -60,10 +50,6 @@ struct Fixture {
     REQUIRE(checked.ok());
     return *checked;
   }
-
-  MemoryDisk disk;
-  std::unique_ptr<MemoryKv> kv;
-  std::unique_ptr<AggregatorStore> store;
 };
 
 std::vector<ChainRow> rows_of(ChainBuilder& chain, std::size_t count, const std::string& note = "") {

@@ -9,7 +9,7 @@
 
 #include "tests/aggregator/plain_client.h"
 #include "tests/aggregator/program.h"
-#include "tests/sim/memory_kv.h"
+#include "tests/aggregator/store_in_memory.h"
 #include "tests/uploader/chain.h"
 #include "uploader/aggregator/aggregator_store.h"
 #include "uploader/aggregator/relay.h"
@@ -36,16 +36,8 @@ std::string rows_of(const KeyValue& kv) {
 }
 
 // The receiver upstream behind a transport that answers at once, or loses the answer after the rows were stored.
-class Upstream final : public Transport {
+class Upstream final : public Transport, public testing::StoreInMemory {
  public:
-  Upstream() { reopen(); }
-  void reopen() {
-    store.reset();
-    kv = std::make_unique<MemoryKv>(disk);
-    auto opened = AggregatorStore::open(*kv);
-    REQUIRE(opened.ok());
-    store = std::move(*opened);
-  }
   void begin(UploadRequest request) override {
     tokens.insert(request.url_suffix_token);
     answer_ = UploadResponse{};
@@ -62,10 +54,7 @@ class Upstream final : public Transport {
     }
     const auto batch = decode_batch(claims, request.body, {});
     REQUIRE(std::holds_alternative<IngestBatch>(batch));
-    const auto stored = store->store(std::get<IngestBatch>(batch), UtcTime{});
-    REQUIRE(stored.ok());
-    REQUIRE(std::holds_alternative<StoreOutcome>(*stored));
-    const auto& outcome = std::get<StoreOutcome>(*stored);
+    const StoreOutcome outcome = keep(std::get<IngestBatch>(batch), UtcTime{});
     repeats += outcome.repeats;
     if (lose_every != 0 && ++answers % lose_every == 0) {
       answer_->transport_error = "the answer was lost";
@@ -78,9 +67,6 @@ class Upstream final : public Transport {
   std::optional<UploadResponse> poll() override { return std::exchange(answer_, std::nullopt); }
   void cancel() override { answer_.reset(); }
 
-  MemoryDisk disk;
-  std::unique_ptr<MemoryKv> kv;
-  std::unique_ptr<AggregatorStore> store;
   std::set<std::string> tokens;
   std::uint64_t repeats = 0;
   unsigned lose_every = 0;

@@ -7,7 +7,7 @@
 #include <catch2/catch.hpp>
 
 #include "store/journal.h"
-#include "tests/sim/memory_kv.h"
+#include "tests/aggregator/store_in_memory.h"
 #include "tests/uploader/chain.h"
 #include "uploader/aggregator/aggregator_store.h"
 
@@ -54,15 +54,7 @@ class Node {
   std::int64_t hour_ = 490'000;
 };
 
-struct Far {
-  Far() { reopen(); }
-  void reopen() {
-    store.reset();
-    kv = std::make_unique<MemoryKv>(disk);
-    auto opened = AggregatorStore::open(*kv);
-    REQUIRE(opened.ok());
-    store = std::move(*opened);
-  }
+struct Far : testing::StoreInMemory {
   // "" if it was stored, else why not.
   std::string take(const std::string& body, std::optional<char> configured = std::nullopt) {
     auto batch = decode_batch({}, body, {});
@@ -77,9 +69,6 @@ struct Far {
     return refused->sentence;
   }
   std::vector<std::string> faults() { return verify_store(*kv)->faults; }
-  MemoryDisk disk;
-  std::unique_ptr<MemoryKv> kv;
-  std::unique_ptr<AggregatorStore> store;
 };
 
 }  // namespace

@@ -16,7 +16,7 @@
 #include "store/entry_codec.h"
 #include "store/manifest.h"
 #include "store/meters.h"
-#include "tests/sim/memory_kv.h"
+#include "tests/aggregator/store_in_memory.h"
 #include "uploader/aggregator/aggregator_store.h"
 #include "uploader/aggregator/usage_api.h"
 
@@ -120,24 +120,12 @@ class UsageNode {
   std::string waiting_;
 };
 
-class UsageSite {
+class UsageSite : public StoreInMemory {
  public:
-  UsageSite() { reopen(); }
-
-  void reopen() {
-    store.reset();
-    kv = std::make_unique<MemoryKv>(disk);
-    auto opened = AggregatorStore::open(*kv);
-    REQUIRE(opened.ok());
-    store = std::move(*opened);
-  }
-
   void deliver(const std::string& rows, const std::string& when, const IngestLimits& limits = {}) {
     const auto batch = decode_batch({}, rows, limits);
     REQUIRE(std::holds_alternative<IngestBatch>(batch));
-    const auto stored = store->store(std::get<IngestBatch>(batch), at(when));
-    REQUIRE(stored.ok());
-    REQUIRE(std::holds_alternative<StoreOutcome>(*stored));
+    keep(std::get<IngestBatch>(batch), at(when));
   }
   void deliver(UsageNode& node, const std::string& when, const IngestLimits& limits = {}) {
     deliver(node.take(), when, limits);
@@ -160,9 +148,6 @@ class UsageSite {
           {"token":"token-of-the-second","role":"subscription","subscription":")" +
       id_of(2).text() + R"("}])";
 
-  MemoryDisk disk;
-  std::unique_ptr<MemoryKv> kv;
-  std::unique_ptr<AggregatorStore> store;
   SetClock clock;
   NullLog log;
   std::vector<ExpectedNode> expected;

@@ -8,13 +8,12 @@
 #include "platform/text.h"
 #include "uploader/aggregator/commerce_verb.h"
 #include "uploader/aggregator/config.h"
+#include "uploader/aggregator/exit_codes.h"
 #include "uploader/aggregator/registration_verbs.h"
 #include "uploader/curl_global.h"
 
 namespace nodemeter {
 namespace {
-
-constexpr int kWrongUse = 2;
 
 // Who asks, for the audit: behind sudo the person, not root.
 std::string account() {

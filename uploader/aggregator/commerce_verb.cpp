@@ -7,6 +7,7 @@
 #include "platform/files.h"
 #include "store/lmdb_kv.h"
 #include "uploader/aggregator/commerce.h"
+#include "uploader/aggregator/exit_codes.h"
 #include "uploader/aggregator/registration_verbs.h"
 
 namespace nodemeter {
@@ -14,10 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kDone = 0;
-constexpr int kFailed = 1;
-constexpr int kWrongUse = 2;
-constexpr int kIncomplete = 3;
 constexpr std::size_t kMeterMapMax = 1u << 20;
 constexpr std::uint64_t kRowsSizeMax = 256ull << 30;
 constexpr std::uint64_t kStateSizeMax = 4ull << 30;

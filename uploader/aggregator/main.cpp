@@ -15,6 +15,7 @@
 #include "uploader/aggregator/backup.h"
 #include "uploader/aggregator/business_verbs.h"
 #include "uploader/aggregator/config.h"
+#include "uploader/aggregator/exit_codes.h"
 #include "uploader/aggregator/import_file.h"
 #include "uploader/aggregator/row_json.h"
 #include "uploader/aggregator/serve.h"
@@ -23,11 +24,6 @@ namespace nodemeter {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int kDone = 0;
-constexpr int kFailed = 1;
-constexpr int kWrongUse = 2;
-constexpr int kIncomplete = 3;
 
 // A report has a line of some hundred bytes for each run of a file.
 constexpr std::size_t kReportMax = 16u << 20;

@@ -28,40 +28,8 @@ constexpr std::string_view kDocument = R"json({
      {"$ref": "#/components/parameters/continuationToken"}
     ],
     "responses": {
-     "200": {
-      "description": "A page of at most 1000 rows",
-      "content": {"application/json": {"schema": {"$ref": "#/components/schemas/UsagePage"}}}
-     },
-     "400": {
-      "description": "The request is at fault: NoApiVersion, InvalidProperty, RequestEndTimeIsInFuture, SubscriptionIdMissingInRequest, InvalidAggregationGranularity, SubscriberIdIsNotDirectTenant",
-      "content": {
-       "application/json": {
-        "schema": {
-         "allOf": [
-          {"$ref": "#/components/schemas/Error"},
-          {
-           "properties": {
-            "error": {
-             "properties": {
-              "code": {
-               "enum": [
-                "NoApiVersion",
-                "InvalidProperty",
-                "RequestEndTimeIsInFuture",
-                "SubscriptionIdMissingInRequest",
-                "InvalidAggregationGranularity",
-                "SubscriberIdIsNotDirectTenant"
-               ]
-              }
-             }
-            }
-           }
-          }
-         ]
-        }
-       }
-      }
-     },
+     "200": {"$ref": "#/components/responses/UsagePage"},
+     "400": {"$ref": "#/components/responses/SubscriberUsageFault"},
      "401": {"$ref": "#/components/responses/Unauthenticated"},
      "403": {"$ref": "#/components/responses/Forbidden"},
      "503": {"$ref": "#/components/responses/Busy"}
@@ -84,40 +52,8 @@ constexpr std::string_view kDocument = R"json({
      {"$ref": "#/components/parameters/continuationToken"}
     ],
     "responses": {
-     "200": {
-      "description": "A page of at most 1000 rows",
-      "content": {"application/json": {"schema": {"$ref": "#/components/schemas/UsagePage"}}}
-     },
-     "400": {
-      "description": "The request is at fault: NoApiVersion, InvalidProperty, RequestEndTimeIsInFuture, SubscriptionIdMissingInRequest, InvalidAggregationGranularity, SubscriberIdIsNotDirectTenant",
-      "content": {
-       "application/json": {
-        "schema": {
-         "allOf": [
-          {"$ref": "#/components/schemas/Error"},
-          {
-           "properties": {
-            "error": {
-             "properties": {
-              "code": {
-               "enum": [
-                "NoApiVersion",
-                "InvalidProperty",
-                "RequestEndTimeIsInFuture",
-                "SubscriptionIdMissingInRequest",
-                "InvalidAggregationGranularity",
-                "SubscriberIdIsNotDirectTenant"
-               ]
-              }
-             }
-            }
-           }
-          }
-         ]
-        }
-       }
-      }
-     },
+     "200": {"$ref": "#/components/responses/UsagePage"},
+     "400": {"$ref": "#/components/responses/SubscriberUsageFault"},
      "401": {"$ref": "#/components/responses/Unauthenticated"},
      "403": {"$ref": "#/components/responses/Forbidden"},
      "503": {"$ref": "#/components/responses/Busy"}
@@ -139,39 +75,8 @@ constexpr std::string_view kDocument = R"json({
      {"$ref": "#/components/parameters/continuationToken"}
     ],
     "responses": {
-     "200": {
-      "description": "A page of at most 1000 rows",
-      "content": {"application/json": {"schema": {"$ref": "#/components/schemas/UsagePage"}}}
-     },
-     "400": {
-      "description": "The request is at fault: NoApiVersion, InvalidProperty, RequestEndTimeIsInFuture, SubscriptionIdMissingInRequest, InvalidAggregationGranularity",
-      "content": {
-       "application/json": {
-        "schema": {
-         "allOf": [
-          {"$ref": "#/components/schemas/Error"},
-          {
-           "properties": {
-            "error": {
-             "properties": {
-              "code": {
-               "enum": [
-                "NoApiVersion",
-                "InvalidProperty",
-                "RequestEndTimeIsInFuture",
-                "SubscriptionIdMissingInRequest",
-                "InvalidAggregationGranularity"
-               ]
-              }
-             }
-            }
-           }
-          }
-         ]
-        }
-       }
-      }
-     },
+     "200": {"$ref": "#/components/responses/UsagePage"},
+     "400": {"$ref": "#/components/responses/UsageFault"},
      "401": {"$ref": "#/components/responses/Unauthenticated"},
      "403": {"$ref": "#/components/responses/Forbidden"},
      "503": {"$ref": "#/components/responses/Busy"}
@@ -272,6 +177,69 @@ constexpr std::string_view kDocument = R"json({
    }
   },
   "responses": {
+   "UsagePage": {
+    "description": "A page of at most 1000 rows",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/UsagePage"}}}
+   },
+   "SubscriberUsageFault": {
+    "description": "The request is at fault: NoApiVersion, InvalidProperty, RequestEndTimeIsInFuture, SubscriptionIdMissingInRequest, InvalidAggregationGranularity, SubscriberIdIsNotDirectTenant",
+    "content": {
+     "application/json": {
+      "schema": {
+       "allOf": [
+        {"$ref": "#/components/schemas/Error"},
+        {
+         "properties": {
+          "error": {
+           "properties": {
+            "code": {
+             "enum": [
+              "NoApiVersion",
+              "InvalidProperty",
+              "RequestEndTimeIsInFuture",
+              "SubscriptionIdMissingInRequest",
+              "InvalidAggregationGranularity",
+              "SubscriberIdIsNotDirectTenant"
+             ]
+            }
+           }
+          }
+         }
+        }
+       ]
+      }
+     }
+    }
+   },
+   "UsageFault": {
+    "description": "The request is at fault: NoApiVersion, InvalidProperty, RequestEndTimeIsInFuture, SubscriptionIdMissingInRequest, InvalidAggregationGranularity",
+    "content": {
+     "application/json": {
+      "schema": {
+       "allOf": [
+        {"$ref": "#/components/schemas/Error"},
+        {
+         "properties": {
+          "error": {
+           "properties": {
+            "code": {
+             "enum": [
+              "NoApiVersion",
+              "InvalidProperty",
+              "RequestEndTimeIsInFuture",
+              "SubscriptionIdMissingInRequest",
+              "InvalidAggregationGranularity"
+             ]
+            }
+           }
+          }
+         }
+        }
+       ]
+      }
+     }
+    }
+   },
    "Unauthenticated": {
     "description": "No token, or an unknown one: AuthenticationFailed",
     "content": {

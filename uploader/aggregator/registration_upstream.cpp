@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "platform/percent.h"
 #include "platform/text.h"
 
 namespace nodemeter {
@@ -13,27 +14,13 @@ using nlohmann::json;
 constexpr std::string_view kVersion = "?api-version=2017-06-01";
 constexpr std::size_t kPagesMax = 10'000;
 
+std::string segment(std::string_view text) { return percent_encoded(text, "()"); }
+
 bool is_transient(int status) {
   return status == 408 || status == 429 || status == 502 || status == 503 || status == 504;
 }
 
 bool is_success(int status) { return status >= 200 && status < 300; }
-
-std::string segment(std::string_view text) {
-  static constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       std::string_view("-._~()").find(c) != std::string_view::npos;
-    const auto byte = static_cast<std::uint8_t>(c);
-    if (plain) {
-      out.push_back(c);
-    } else {
-      out += {'%', kHex[byte >> 4], kHex[byte & 15]};
-    }
-  }
-  return out;
-}
 
 // The error as the server gave it, or `otherwise` where it gave none.
 RegistrationError error_of(const WebAnswer& answer, const std::string& otherwise) {

@@ -7,6 +7,7 @@
 #include "platform/files.h"
 #include "platform/text.h"
 #include "store/lmdb_kv.h"
+#include "uploader/aggregator/exit_codes.h"
 #include "uploader/aggregator/registration_audit.h"
 
 namespace nodemeter {
@@ -15,9 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr int kDone = 0;
-constexpr int kFailed = 1;
-constexpr int kWrongUse = 2;
 constexpr std::size_t kRegistrationFileMax = 16u << 20;
 constexpr std::uint64_t kAuditSizeMax = 1ull << 30;
 

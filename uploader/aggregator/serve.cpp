@@ -15,6 +15,7 @@
 #include "store/lmdb_kv.h"
 #include "uploader/aggregator/aggregator_store.h"
 #include "uploader/aggregator/config.h"
+#include "uploader/aggregator/exit_codes.h"
 #include "uploader/aggregator/import_file.h"
 #include "uploader/aggregator/relay_thread.h"
 #include "uploader/aggregator/server.h"
@@ -25,10 +26,6 @@ namespace nodemeter {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int kDone = 0;
-constexpr int kFailed = 1;
-constexpr int kWrongUse = 2;
 
 // The HTTP library waits with select(), which knows descriptors below 1024 only. More connections than this wait in
 // the kernel's queue.
