@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <functional>
-#include <thread>
 
 #include "agent/cli/usage_text.h"
 #include "agent/cli/verbs.h"
@@ -15,9 +14,6 @@
 namespace nodemeter::cli {
 
 namespace {
-
-// How often `cat --follow` looks for more.
-constexpr Milliseconds kFollowInterval{500};
 
 constexpr std::size_t kParkedShownMax = 20;
 
@@ -168,29 +164,6 @@ int verify_store(const CommonOptions& common, const std::string& key, const Cons
                 << signatures_text(*check);
   }
   return verdict(*check, key.empty(), console);
-}
-
-int journal_cat(const CommonOptions& common, const CatOptions& options, const Console& console) {
-  const Result<Opened> opened = open_configured(common);
-  if (!opened) return say(console, opened.error());
-  const bool all_epochs = options.from == 0;
-  Sequence next = std::max(options.from, opened->state.oldest_kept);
-  std::uint64_t left = options.count == 0 ? UINT64_MAX : options.count;
-  for (bool first = true; left != 0 && console.out; first = false) {
-    if (!first) std::this_thread::sleep_for(kFollowInterval);
-    const Status read = opened->reader->for_each(
-        next,
-        [&](const Entry& entry, std::string_view) {
-          console.out << (common.json ? entry_json(entry) : entry_text(entry));
-          if (entry.epoch == opened->state.epoch) next = entry.sequence + 1;
-          return --left != 0 && static_cast<bool>(console.out);
-        },
-        first && all_epochs);
-    console.out << std::flush;
-    if (!read) return say(console, read.error());
-    if (!options.follow) break;
-  }
-  return kDone;
 }
 
 int journal_unpark(const CommonOptions& common, const Console& console) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "agent/cli/cli.h"
 #include "agent/cli/console.h"
@@ -85,6 +86,51 @@ TEST_CASE("a backup verifies, says what it holds, and is never written over", "[
   CHECK_THAT(again.err, Contains("exists already"));
   CHECK(node.run({"journal", "backup", node.other("b2"), "--state", node.other("none")}).code == 1);
   CHECK_FALSE(fs::exists(node.other("b2")));
+}
+
+TEST_CASE("cat --follow goes on where it left off, over pruning, a copy put back and a replaced journal", "[cli]") {
+  const Node node;
+  const Sequence last = node.journal(node.state()).last_sequence;
+  const auto journal = fs::path(node.state()) / "journal";
+  const auto shown = [](const std::string& out) { return std::count(out.begin(), out.end(), '\n'); };
+  const auto appended = [&](const fs::path& state, int entries) {
+    // As the agent does it: what is marked as a copy begins a new epoch.
+    const auto store = open_lmdb(state / "journal", {});
+    REQUIRE(store.ok());
+    Random random = Random::from_system();
+    const JournalState before = node.journal(state.string());
+    const auto opened = Journal::open(**store, {before.node, before.location, before.simulated, {}}, random);
+    REQUIRE(opened.ok());
+    for (int i = 0; i < entries; ++i) {
+      JournalCommit commit;
+      Entry entry;
+      entry.kind = EntryKind::kEvent;
+      entry.detail = R"({"event":"of the test"})";
+      commit.entries.push_back(entry);
+      REQUIRE((*opened)->commit(commit, before.last_reported_at).ok());
+    }
+  };
+  REQUIRE(node.run({"journal", "backup", node.other("copy"), "--state", node.state()}).code == 0);
+
+  Outcome followed;
+  std::thread follower([&] {
+    followed = node.run(
+        {"journal", "cat", "--follow", "--from", std::to_string(last), "--count", "7", "--state", node.state()});
+  });
+  const auto soon = [] { std::this_thread::sleep_for(std::chrono::seconds(2)); };
+  appended(node.state(), 1);
+  soon();  // Two entries are out.
+  fs::rename(journal, fs::path(node.state()) / "journal.damaged-1");
+  soon();  // There is none.
+  appended(node.other("copy"), 2);
+  fs::rename(fs::path(node.other("copy")) / "journal", journal);
+  appended(node.state(), 3);  // The copy's epoch is shown from its beginning.
+  follower.join();
+  INFO(followed.err << followed.out);
+  CHECK(followed.code == 0);
+  CHECK(shown(followed.out) == 7);
+  CHECK_THAT(followed.err, Contains("there is no journal for the moment"));
+  CHECK_THAT(followed.err, Contains("a new epoch begins"));
 }
 
 TEST_CASE("prune says what would go, deletes just that, and the chain holds from there", "[cli]") {
