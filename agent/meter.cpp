@@ -211,6 +211,10 @@ bool Meter::unwatched(const VmState& vm) {
 }
 
 void Meter::seen_until(VmState& vm, MonotonicTime to) {
+  if (vm.boot != interval_.sample->boot) {  // No run outlives its boot, whatever its name is.
+    vm.tracks.clear();
+    vm.former.clear();
+  }
   vm.seen = to;
   vm.boot = interval_.sample->boot;
   vm.seen_utc = label(to);
@@ -243,7 +247,6 @@ void Meter::apply(const VmEvent& event) {
       if (!too_late) record_event(&vm, word, event.how, label(at));
     } else {
       // Nobody saw it arrive; from now on it is known not to be here.
-      if (vm.boot != interval_.sample->boot) vm.tracks.clear();
       vm.left_behind = event.how == "migrated";
       seen_until(vm, at);
     }
@@ -278,8 +281,6 @@ void Meter::arrive(VmState& vm, MonotonicTime at) {
     set_runs_aside(vm);
     if (vm.no_run_at) vm.no_run_at = at;
   } else {
-    vm.tracks.clear();
-    former_.erase(vm.vm);
     vm.no_run_at = at;
   }
   vm.present = true;
@@ -324,7 +325,7 @@ void Meter::observe(const VmReading& reading) {
   vm.levels = reading.levels;
   describe(vm, reading);
   count_devices(vm, reading);
-  if (reading.levels.power != Power::kOff) former_.erase(vm.vm);
+  if (reading.levels.power != Power::kOff) vm.former.clear();
   const bool process_known = std::none_of(reading.devices.begin(), reading.devices.end(), run_unknown);
   if (process_known) vm.no_run_at.reset();
   if (reading.levels.power == Power::kOff) vm.no_run_at = now;

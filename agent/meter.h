@@ -171,7 +171,6 @@ class Meter {
   const Recall recall_;
   NodeState node_;
   std::map<VmId, VmState> vms_;
-  std::map<VmId, std::vector<DeviceTrack>> former_;  // Of VMs that stopped or left and were not read running since.
   std::set<VmId> unsettled_;  // Present, but not listed at the end of a stretch that nobody watched.
   std::set<VmId> forgotten_;
   std::map<VmId, std::string> gone_rows_;

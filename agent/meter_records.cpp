@@ -126,7 +126,6 @@ void Meter::forget_departed() {
     const bool used = std::any_of(vm.registers.begin(), vm.registers.end(), [](std::uint64_t r) { return r > 0; });
     if (used) gone_rows_[vm.vm] = encode_vm_state(vm);
     forgotten_.insert(vm.vm);
-    former_.erase(vm.vm);
     entry = vms_.erase(entry);
   }
 }

@@ -55,6 +55,7 @@ bool same_shape(const VmState& now, const VmState& row) {
   return now.present == row.present && now.left_behind == row.left_behind && now.levels == row.levels &&
          now.owner == row.owner && now.vm == row.vm && now.boot == row.boot && now.name == row.name &&
          std::equal(now.tracks.begin(), now.tracks.end(), row.tracks.begin(), row.tracks.end(), same_track) &&
+         now.former == row.former && now.stored_no_run_at() == row.stored_no_run_at() &&
          now.registers == row.registers &&
          std::equal(now.hours.begin(), now.hours.end(), row.hours.begin(), row.hours.end(), same_hour);
 }

@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::uint8_t kNodeLayout = 2;
 constexpr std::uint8_t kNodeLayoutWithoutGap = 1;  // Still read.
-constexpr std::uint8_t kVmLayout = 1;
+constexpr std::uint8_t kVmLayout = 2;
+constexpr std::uint8_t kVmLayoutWithoutFormer = 1;  // Still read.
 
 std::int64_t ms(MonotonicTime t) { return t.time_since_epoch().count(); }
 std::int64_t ms(UtcTime t) { return t.time_since_epoch().count(); }
@@ -68,6 +69,11 @@ void put_track(ByteWriter& out, const DeviceTrack& track) {
   }
 }
 
+void put_tracks(ByteWriter& out, const std::vector<DeviceTrack>& tracks) {
+  out.u32(static_cast<std::uint32_t>(tracks.size()));
+  for (const DeviceTrack& track : tracks) put_track(out, track);
+}
+
 DeviceTrack take_track(ByteReader& in) {
   DeviceTrack track;
   track.kind = static_cast<DeviceKind>(in.u8());
@@ -81,6 +87,13 @@ DeviceTrack take_track(ByteReader& in) {
     if (there) base = stored;
   }
   return track;
+}
+
+std::vector<DeviceTrack> take_tracks(ByteReader& in) {
+  std::vector<DeviceTrack> tracks;
+  const std::uint32_t count = in.count(8);
+  for (std::uint32_t i = 0; i < count; ++i) tracks.push_back(take_track(in));
+  return tracks;
 }
 
 void put_hour(ByteWriter& out, std::int64_t hour, const OpenHour& open, const VmState& state) {
@@ -153,8 +166,11 @@ std::string encode_vm_state(const VmState& state) {
   out.uuid(state.boot);
   out.i64(ms(state.seen));
   out.i64(ms(state.seen_utc));
-  out.u32(static_cast<std::uint32_t>(state.tracks.size()));
-  for (const DeviceTrack& track : state.tracks) put_track(out, track);
+  put_tracks(out, state.tracks);
+  put_tracks(out, state.former);
+  const std::optional<MonotonicTime> no_run_at = state.stored_no_run_at();
+  out.boolean(no_run_at.has_value());
+  out.i64(ms(no_run_at.value_or(MonotonicTime{})));
   put_quantities(out, state.registers);
   out.u32(static_cast<std::uint32_t>(state.hours.size()));
   for (const auto& [hour, open] : state.hours) put_hour(out, hour, open, state);
@@ -163,7 +179,8 @@ std::string encode_vm_state(const VmState& state) {
 
 std::optional<VmState> decode_vm_state(std::string_view bytes) {
   ByteReader in(bytes);
-  if (in.u8() != kVmLayout) return std::nullopt;
+  const std::uint8_t layout = in.u8();
+  if (layout != kVmLayout && layout != kVmLayoutWithoutFormer) return std::nullopt;
   VmState state;
   state.vm = VmId(in.uuid());
   state.name = in.text();
@@ -179,8 +196,13 @@ std::optional<VmState> decode_vm_state(std::string_view bytes) {
   state.boot = BootId(in.uuid());
   state.seen = monotonic(in.i64());
   state.seen_utc = utc(in.i64());
-  const std::uint32_t tracks = in.count(8);
-  for (std::uint32_t i = 0; i < tracks; ++i) state.tracks.push_back(take_track(in));
+  state.tracks = take_tracks(in);
+  if (layout == kVmLayout) {
+    state.former = take_tracks(in);
+    const bool no_run_known = in.boolean();
+    const MonotonicTime no_run_at = monotonic(in.i64());
+    if (no_run_known) state.no_run_at = no_run_at;
+  }
   state.registers = take_quantities(in);
   const std::uint32_t hours = in.count(8);
   for (std::uint32_t i = 0; i < hours; ++i) {

@@ -39,6 +39,8 @@ struct OpenHour {
 struct CounterBase {
   std::uint64_t value = 0;
   MonotonicTime read_at{};
+
+  bool operator==(const CounterBase&) const = default;
 };
 
 // One device's current run.
@@ -47,6 +49,8 @@ struct DeviceTrack {
   std::string id;
   std::uint64_t run = 0;
   std::array<std::optional<CounterBase>, kCountersMax> base;
+
+  bool operator==(const DeviceTrack&) const = default;
 };
 
 struct VmState {
@@ -60,11 +64,17 @@ struct VmState {
   MonotonicTime seen{};  // Until here everything about this VM is accounted for.
   UtcTime seen_utc{};    // The same instant, for the case that the host reboots.
   std::vector<DeviceTrack> tracks;
+  // Of a VM that stopped or left and was not read running since: if one of these runs is read again, it goes on.
+  std::vector<DeviceTrack> former;
   Quantities registers{};                  // Sums of all records ever made.
   std::map<std::int64_t, OpenHour> hours;  // Key: hours since 1970.
 
-  // Not stored: an instant at which this VM was proven to have no process. A run seen later began after it.
+  // An instant at which this VM was proven to have no process. A run seen later began after it. Stored if the VM is on:
+  // of another one it is `seen`.
   std::optional<MonotonicTime> no_run_at;
+  [[nodiscard]] std::optional<MonotonicTime> stored_no_run_at() const {
+    return present && levels.power != Power::kOff ? no_run_at : std::nullopt;
+  }
 
   // Not stored: what the last two readings showed, for the live view.
   struct Rates {

@@ -46,7 +46,6 @@ void Meter::bridge(VmState& vm, MonotonicTime to, const Levels& after, std::opti
   if (vm.boot != interval_.sample->boot) {
     bridge_boots(vm, label(to), with_power(low, after.power), process_began);
     if (!vm.tracks.empty()) mark(vm, to, status_bit::kUsageLost);
-    vm.tracks.clear();
     vm.no_run_at = MonotonicTime{};
     seen_until(vm, to);
     return;
@@ -125,7 +124,7 @@ void Meter::depart(VmState& vm, MonotonicTime at, const std::string& how) {
   vm.present = false;
   vm.left_behind = how == "migrated";
   // A migration may fail, and then the same process goes on.
-  if (auto former = former_.extract(vm.vm)) vm.tracks = std::move(former.mapped());
+  if (!vm.former.empty()) vm.tracks = std::exchange(vm.former, {});
   if (!vm.left_behind) set_runs_aside(vm);
   vm.levels.power = Power::kOff;
   vm.no_run_at = at;
@@ -145,7 +144,7 @@ void Meter::end_runs(VmState& vm, MonotonicTime at) {
 // A notice that comes late may tell of the end of an earlier process, while readings already show the one after it: a
 // run that is read again goes on where it was, and is not counted from zero a second time.
 void Meter::set_runs_aside(VmState& vm) {
-  if (!vm.tracks.empty()) former_[vm.vm] = std::exchange(vm.tracks, {});
+  if (!vm.tracks.empty()) vm.former = std::exchange(vm.tracks, {});
 }
 
 // --- Counters -------------------------------------------------------------------------------------------------------
@@ -250,11 +249,9 @@ void Meter::count_counter(VmState& vm, const CounterMeter& rule, const DeviceRea
 // A run that was not there before. Its counters count from zero only if it is proven to have begun after the VM's last
 // committed sample; otherwise what it used before is somebody else's knowledge.
 DeviceTrack& Meter::begin_run(VmState& vm, const DeviceReading& device, bool process_known) {
-  if (const auto former = former_.find(vm.vm); former != former_.end()) {
-    for (const DeviceTrack& track : former->second) {
-      const bool same = track.kind == device.kind && track.id == device.id && track.run == device.run;
-      if (same) return vm.tracks.emplace_back(track);
-    }
+  for (const DeviceTrack& track : vm.former) {
+    const bool same = track.kind == device.kind && track.id == device.id && track.run == device.run;
+    if (same) return vm.tracks.emplace_back(track);
   }
   DeviceTrack& track = vm.tracks.emplace_back();
   track.kind = device.kind;

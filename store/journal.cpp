@@ -109,10 +109,10 @@ Status begin_epoch(KeyValue& kv, Stored& stored, Random& random) {
   return Done{};
 }
 
-// Brings a store of format 1 to this one. Its entries so far are not covered by a manifest of their own: the first one
-// signs the chain's head, which no earlier entry can change without.
+// Brings a store of an earlier format to this one. Of format 1 the entries so far are not covered by a manifest of
+// their own: the first one signs the chain's head, which no earlier entry can change without.
 Status upgrade(KeyValue& kv, Stored& stored) {
-  stored.state.manifested = stored.state.last_sequence;
+  if (stored.format == 1) stored.state.manifested = stored.state.last_sequence;
   stored.format = kStoreFormat;
   return commit_once(kv, {put(Table::kMeta, kFormatKey, encode_format(kStoreFormat)),
                           put(Table::kMeta, kManifestKey, encode_manifest_mark(stored.state))});

@@ -10,18 +10,15 @@ using namespace nodemeter;
 
 namespace {
 
-constexpr auto kVmHours = MeterIndex::kVmHours;
-constexpr auto kCpu = MeterIndex::kCpuTime;
-
 // A VM that uses one millisecond of CPU in each second, sampled every ten minutes.
-void watch(MeterFixture& f, std::int64_t from, std::int64_t to) {
+void watch_use(MeterFixture& f, std::int64_t from, std::int64_t to) {
   for (std::int64_t s = from; s <= to; s += 600) {
     f.vm(1).cpu_us = static_cast<std::uint64_t>(s) * 1000;
     f.at(s);
   }
 }
 
-void run_one(MeterFixture& f) {
+void run_unsampled(MeterFixture& f) {
   f.empty_from(0);
   f.vm(1).began_s = 0;
 }
@@ -31,10 +28,10 @@ void run_one(MeterFixture& f) {
 TEST_CASE("a clock set by a second, an hour or a day, forwards or backwards, changes no total", "[clock]") {
   for (const std::int64_t by_s : {1, -1, 3600, -3600, 86'400, -86'400}) {
     MeterFixture f;
-    run_one(f);
-    watch(f, 0, 9000);
+    run_unsampled(f);
+    watch_use(f, 0, 9000);
     f.step_clock(by_s);
-    watch(f, 9600, 18'000);
+    watch_use(f, 9600, 18'000);
     f.close();
     INFO(by_s);
     CHECK(f.total(kVmHours) == 18'000'000);
@@ -47,12 +44,12 @@ TEST_CASE("a clock set by a second, an hour or a day, forwards or backwards, cha
 
 TEST_CASE("a clock set forwards and back again changes no total, and a further record of an hour is late", "[clock]") {
   MeterFixture f;
-  run_one(f);
-  watch(f, 0, 600);
+  run_unsampled(f);
+  watch_use(f, 0, 600);
   f.step_clock(86'400);
-  watch(f, 1200, 1800);
+  watch_use(f, 1200, 1800);
   f.step_clock(-86'400);
-  watch(f, 2400, 3600);
+  watch_use(f, 2400, 3600);
   f.at(3630);
   f.close();
   CHECK(f.total(kVmHours) == 3'630'000);
@@ -66,10 +63,10 @@ TEST_CASE("a clock set forwards and back again changes no total, and a further r
 
 TEST_CASE("a step takes effect at the sample that shows it", "[clock]") {
   MeterFixture f;
-  run_one(f);
-  watch(f, 0, 3000);
+  run_unsampled(f);
+  watch_use(f, 0, 3000);
   f.step_clock(3600);
-  watch(f, 3600, 4200);
+  watch_use(f, 3600, 4200);
   f.close();
   CHECK(f.usage({kVmHours, kCpu}) ==
         "1 00:00 covered 3600000 gap 0 [clock_stepped,owner_unknown] vm-hours=3600000 cpu-time=3600000\n"
@@ -78,8 +75,8 @@ TEST_CASE("a step takes effect at the sample that shows it", "[clock]") {
 
 TEST_CASE("a leap second that repeats a second makes its hour a second longer", "[clock]") {
   MeterFixture f;
-  run_one(f);
-  watch(f, 0, 3000);
+  run_unsampled(f);
+  watch_use(f, 0, 3000);
   f.at(3599);
   f.step_clock(-1);
   f.at(3600);
@@ -94,8 +91,8 @@ TEST_CASE("a leap second that repeats a second makes its hour a second longer", 
 TEST_CASE("a clock that drifts by up to half a second between samples is followed without a mark", "[clock]") {
   for (const std::int64_t by : {1, 2, -2, 500, -500}) {
     MeterFixture f;
-    run_one(f);
-    watch(f, 0, 600);
+    run_unsampled(f);
+    watch_use(f, 0, 600);
     f.move_clock_ms(by);
     f.at(1200);
     INFO(by);
@@ -114,8 +111,8 @@ TEST_CASE("a clock that drifts by up to half a second between samples is followe
 TEST_CASE("a clock that moves by more than half a second was set", "[clock]") {
   for (const std::int64_t by : {501, -501}) {
     MeterFixture f;
-    run_one(f);
-    watch(f, 0, 600);
+    run_unsampled(f);
+    watch_use(f, 0, 600);
     f.move_clock_ms(by);
     f.at(1200);
     f.close();
@@ -126,7 +123,7 @@ TEST_CASE("a clock that moves by more than half a second was set", "[clock]") {
 
 TEST_CASE("a step is told with both names of its instant and with monotonic time", "[clock]") {
   MeterFixture f;
-  run_one(f);
+  run_unsampled(f);
   f.at(0);
   f.step_clock(-7);
   f.at(60);
@@ -137,8 +134,8 @@ TEST_CASE("a step is told with both names of its instant and with monotonic time
 
 TEST_CASE("a host that slept is sampled late: its VMs stayed allocated", "[clock]") {
   MeterFixture f;
-  run_one(f);
-  watch(f, 0, 600);
+  run_unsampled(f);
+  watch_use(f, 0, 600);
   f.at(600 + 8 * 3600);
   f.close();
   CHECK(f.total(kVmHours) == 600'000 + 8 * 3'600'000);
@@ -148,11 +145,11 @@ TEST_CASE("a host that slept is sampled late: its VMs stayed allocated", "[clock
 
 TEST_CASE("a clock that becomes synchronised is told, and only time before it is marked", "[clock]") {
   MeterFixture f;
-  run_one(f);
+  run_unsampled(f);
   f.synchronised(false);
-  watch(f, 0, 3600);
+  watch_use(f, 0, 3600);
   f.synchronised(true);
-  watch(f, 4200, 7200);
+  watch_use(f, 4200, 7200);
   f.at(7230);
   CHECK(f.usage({kVmHours}) ==
         "1 00:00 covered 3600000 gap 0 [clock_unsynchronised,owner_unknown] vm-hours=3600000\n"
@@ -163,8 +160,8 @@ TEST_CASE("a clock that becomes synchronised is told, and only time before it is
 
 TEST_CASE("a clock set while nobody watched names the time after the next sample", "[clock]") {
   MeterFixture f;
-  run_one(f);
-  watch(f, 0, 600);
+  run_unsampled(f);
+  watch_use(f, 0, 600);
   f.restart_agent();
   f.step_clock(3600);
   f.at(1200);
@@ -179,8 +176,8 @@ TEST_CASE("a clock set while nobody watched names the time after the next sample
 TEST_CASE("a clock that is before 1970 names hours as any other", "[clock]") {
   MeterFixture f;
   f.step_clock(-MeterFixture::kStart.time_since_epoch() / std::chrono::seconds(1) - 5400);
-  run_one(f);
-  watch(f, 0, 9000);
+  run_unsampled(f);
+  watch_use(f, 0, 9000);
   f.close();
   std::map<std::int64_t, std::uint64_t> covered;
   for (const Entry& entry : f.entries()) {
@@ -196,4 +193,48 @@ TEST_CASE("hours before 1970 are hours, too", "[clock]") {
   CHECK(hour_of(-1) == -1);
   CHECK(hour_of(-kHourMs) == -1);
   CHECK(hour_of(-kHourMs - 1) == -2);
+}
+
+TEST_CASE("a clock that was followed names the end of what was seen, for a gap across a reboot", "[clock]") {
+  MeterFixture f;
+  run_one(f);
+  f.move_clock_ms(400);
+  f.at(10);
+  f.reboot_host(30);
+  f.vm(1).levels.power = Power::kOff;
+  f.at(40);
+  f.close();
+  CHECK(f.usage().find("1 00:00 covered 10000 gap 30000 [") == 0);
+}
+
+TEST_CASE("a clock that moves after a reboot renames nothing from before it", "[clock]") {
+  MeterFixture f;
+  run_one(f);
+  f.at(10);
+  f.reboot_host(30);
+  f.remove(1);
+  f.inventory(Inventory::kKnownOnly);
+  f.at(40);
+  f.move_clock_ms(400);
+  f.at(50);
+  f.inventory(Inventory::kComplete);
+  f.vm(1).levels.power = Power::kOff;
+  f.at(60);
+  f.close();
+  CHECK(f.usage().find("1 00:00 covered 10000 gap 50400 [") == 0);
+}
+
+TEST_CASE("a step of the clock marks the hours of VMs that are here, and of no others", "[clock]") {
+  MeterFixture f;
+  run_one(f);
+  f.event(5, 1, VmEventKind::kDeparted, "deleted");
+  f.remove(1);
+  f.vm(2).began_s = 0;
+  f.at(10);
+  f.step_clock(60);
+  f.at(20);
+  f.close();
+  CHECK(f.marks(1) == "owner_unknown,partial,usage_lost");
+  CHECK(f.marks(2).find("clock_stepped") != std::string::npos);
+  CHECK(lines(f.usage()) == 2);
 }

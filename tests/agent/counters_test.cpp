@@ -9,18 +9,6 @@ using namespace nodemeter;
 
 namespace {
 
-constexpr auto kVmHours = MeterIndex::kVmHours;
-constexpr auto kCpu = MeterIndex::kCpuTime;
-constexpr auto kWrite = MeterIndex::kDiskWriteBytes;
-constexpr auto kOperations = MeterIndex::kDiskWriteOperations;
-constexpr auto kReceive = MeterIndex::kNetworkReceiveBytes;
-
-void run_one(MeterFixture& f) {
-  f.empty_from(0);
-  f.vm(1).began_s = 0;
-  f.at(0);
-}
-
 void run_with_disk(MeterFixture& f, std::uint8_t width) {
   f.empty_from(0);
   f.vm(1).began_s = 0;
@@ -410,4 +398,16 @@ TEST_CASE("a restart whose notices come after a reading of the new process is no
   f.at(30);
   f.close();
   CHECK(f.total(MeterIndex::kCpuTime) == 1'000 + 4'000 + 1'000);
+}
+
+TEST_CASE("live rates are over the time since the previous reading, whatever happened in between", "[counters]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.vm(1).began_s = 0;
+  f.vm(2).began_s = 0;
+  f.at(0);
+  f.event(5, 1, VmEventKind::kRebooted);
+  f.event(5, 2, VmEventKind::kRebooted);
+  f.at(10);
+  for (const auto& [id, vm] : f.meter().vms()) CHECK(vm.rates.span_ms == 10'000);
 }

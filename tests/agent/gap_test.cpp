@@ -9,14 +9,6 @@ using namespace nodemeter;
 
 namespace {
 
-constexpr auto kVmHours = MeterIndex::kVmHours;
-
-void run_one(MeterFixture& f) {
-  f.empty_from(0);
-  f.vm(1).began_s = 0;
-  f.at(0);
-}
-
 // The service is away: only the VMs that are known are seen, by their processes.
 void service_away(MeterFixture& f, std::int64_t from, std::int64_t to, std::int64_t every = 10) {
   f.inventory(Inventory::kKnownOnly);

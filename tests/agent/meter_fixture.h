@@ -20,6 +20,15 @@ inline VmId vm_id(int n) {
   return VmId(id);
 }
 
+inline constexpr auto kVcores = MeterIndex::kBaseVmHours;
+inline constexpr auto kVmHours = MeterIndex::kVmHours;
+inline constexpr auto kCpu = MeterIndex::kCpuTime;
+inline constexpr auto kMemory = MeterIndex::kMemoryHours;
+inline constexpr auto kDiskSize = MeterIndex::kDiskAllocatedHours;
+inline constexpr auto kWrite = MeterIndex::kDiskWriteBytes;
+inline constexpr auto kOperations = MeterIndex::kDiskWriteOperations;
+inline constexpr auto kReceive = MeterIndex::kNetworkReceiveBytes;
+
 class MeterFixture {
  public:
   struct Vm {
@@ -285,5 +294,34 @@ class MeterFixture {
   std::map<std::string, std::string> rows_;
   std::vector<std::pair<std::string, std::optional<std::string>>> last_rows_;
 };
+
+// A VM that runs since second 0, sampled there.
+inline void run_one(MeterFixture& f) {
+  f.empty_from(0);
+  f.vm(1).began_s = 0;
+  f.at(0);
+}
+
+// One sample every ten minutes from `from` to `to`.
+inline void watch(MeterFixture& f, std::int64_t from, std::int64_t to) {
+  for (std::int64_t s = from; s <= to; s += 600) f.at(s);
+}
+
+inline Owner owned_by(int n) {
+  Owner owner;
+  owner.known = true;
+  owner.subscription = vm_id(n);
+  return owner;
+}
+
+inline MeterOptions only_powered_on() {
+  MeterOptions options;
+  options.count_stopped = false;
+  return options;
+}
+
+inline std::size_t lines(const std::string& text) {
+  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
 
 }  // namespace nodemeter

@@ -128,6 +128,8 @@ TEST_CASE("whatever is not a number that time moves is in the VM's own row", "[r
       {"device kind", [](VmState& vm) { vm.tracks[1].kind = DeviceKind::kNic; }},
       {"device id", [](VmState& vm) { vm.tracks[1].id = "y"; }},
       {"run", [](VmState& vm) { vm.tracks[1].run = 7; }},
+      {"run set aside", [](VmState& vm) { vm.former = vm.tracks; }},
+      {"time without a process", [](VmState& vm) { vm.no_run_at.emplace(); }},
       {"baseline", [](VmState& vm) { vm.tracks[1].base[2] = CounterBase{}; }},
       {"register", [](VmState& vm) { vm.registers[3] = 1; }},
       {"hour", [](VmState& vm) { vm.hours.erase(490'000); }},
@@ -145,6 +147,37 @@ TEST_CASE("whatever is not a number that time moves is in the VM's own row", "[r
     MovedRow moved;
     CHECK_FALSE(moved.add(now, row));
     CHECK(moved.add(row, row));
+  }
+}
+
+TEST_CASE("state rows give back exactly what was stored", "[rows]") {
+  Random random(14);
+  for (const bool known : {true, false}) {
+    VmState vm = vm_with_devices(random);
+    draw_numbers(random, vm);
+    vm.former = vm.tracks;
+    for (DeviceTrack& track : vm.former) track.run = draw(random);
+    vm.left_behind = !known;
+    if (known) vm.no_run_at = vm.seen;
+    if (!known) vm.levels.disk_mib.reset();
+    Owner owner = owned_by(8);
+    owner.known = owner.windows_licence = known;
+    owner.billable = !known;
+    owner.tags["a"] = "b";
+    vm.owner = std::make_shared<const Owner>(owner);
+    for (std::uint64_t& sum : vm.registers) sum = draw(random);
+    const std::string row = encode_vm_state(vm);
+    const auto decoded = decode_vm_state(row);
+    REQUIRE(decoded);
+    CHECK(encode_vm_state(*decoded) == row);
+    CHECK(decoded->former == vm.former);
+    CHECK(decoded->tracks == vm.tracks);
+    CHECK(decoded->no_run_at == vm.no_run_at);
+    CHECK(decoded->levels == vm.levels);
+    CHECK(*decoded->owner == owner);
+    CHECK(decoded->registers == vm.registers);
+    for (std::size_t cut = 0; cut < row.size(); ++cut) CHECK_FALSE(decode_vm_state(row.substr(0, cut)));
+    CHECK_FALSE(decode_vm_state(row + '\0'));
   }
 }
 
@@ -174,4 +207,104 @@ TEST_CASE("an ordinary sample writes one small row for all VMs", "[rows]") {
   f.at(600);
   REQUIRE(f.last_rows().size() == 3);
   CHECK(f.last_rows()[0].first == vm_row_key(vm_id(7)));
+}
+
+TEST_CASE("rows are written for what changed only, and taken once", "[rows]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.vm(1);
+  f.at(0);
+  CHECK(f.meter().take_changed_rows().empty());  // The fixture took them.
+  f.event(10, 1, VmEventKind::kDeparted, "deleted");
+  f.remove(1);
+  f.at(10);
+  CHECK(f.rows().count(vm_row_key(vm_id(1))) == 1);
+  f.at(3630);
+  CHECK(f.rows().count(vm_row_key(vm_id(1))) == 0);
+  CHECK(f.rows().count(gone_row_key(vm_id(1))) == 1);
+  CHECK(f.rows().count(std::string(kNodeRowKey)) == 1);
+}
+
+TEST_CASE("a VM that was forgotten and comes back within one commit keeps its row and its registers", "[rows]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.vm(1);
+  f.at(0);
+  f.event(10, 1, VmEventKind::kDeparted, "deleted");
+  f.remove(1);
+  f.at(10);
+  f.keep_rows_back(true);
+  f.at(3630);
+  f.event(3635, 1, VmEventKind::kArrived, "created");
+  f.vm(1);
+  f.vm(2);
+  f.at(3640);
+  f.remove(2);
+  f.event(3641, 2, VmEventKind::kDeparted, "deleted");
+  f.at(3645);
+  f.keep_rows_back(false);
+  f.at(3650);
+  CHECK(f.rows().count(vm_row_key(vm_id(1))) == 1);
+  f.restart_agent();
+  f.at(3660);
+  f.close();
+  const auto last = std::find_if(f.entries().rbegin(), f.entries().rend(),
+                                 [](const Entry& entry) { return entry.vm == vm_id(1) && !entry.meters.empty(); });
+  CHECK(last->meters.front().reading == 2 * 35'000);
+  CHECK(f.total(kVmHours, 1) == 10'000 + 25'000);
+}
+
+TEST_CASE("a VM that was never used leaves no row behind", "[rows]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.at(0);
+  f.bare_event(5, 1, VmEventKind::kPaused);
+  f.at(10);
+  CHECK(f.rows().count(vm_row_key(vm_id(1))) == 0);
+  CHECK(f.rows().count(gone_row_key(vm_id(1))) == 0);
+}
+
+TEST_CASE("closing everything leaves of a VM that left its registers only", "[rows]") {
+  MeterFixture f;
+  run_one(f);
+  f.event(5, 1, VmEventKind::kDeparted, "deleted");
+  f.remove(1);
+  f.at(10);
+  f.close();
+  CHECK(f.meter().vms().empty());
+  CHECK(f.rows().count(vm_row_key(vm_id(1))) == 0);
+  CHECK(f.rows().count(gone_row_key(vm_id(1))) == 1);
+}
+
+TEST_CASE("a VM that nobody counted and that arrives within the same commit has its row", "[rows]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.keep_rows_back(true);
+  f.bare_event(5, 1, VmEventKind::kPaused);
+  f.at(10);
+  f.vm(1).began_s = 13;
+  f.event(13, 1, VmEventKind::kArrived, "created");
+  f.at(20);
+  f.keep_rows_back(false);
+  CHECK(f.rows().count(vm_row_key(vm_id(1))) == 1);
+}
+
+TEST_CASE("a row that was given out is not given out again, and holds no row before it", "[rows]") {
+  MeterFixture f;
+  run_one(f);
+  f.vm(2).began_s = 0;
+  f.event(10, 1, VmEventKind::kDeparted, "deleted");
+  f.remove(1);
+  f.at(10);
+  f.at(3630);
+  const std::string gone = f.rows().at(gone_row_key(vm_id(1)));
+  CHECK(decode_vm_state(gone));
+  CHECK(f.meter().take_changed_rows().empty());
+  f.at(3640);
+  for (const auto& [key, row] : f.last_rows()) CHECK(key.find(vm_id(1).text()) == std::string::npos);
+  CHECK(f.rows().at(gone_row_key(vm_id(1))) == gone);
+  f.vm(2).name = "renamed";
+  f.at(3650);
+  REQUIRE(f.meter().vms().at(vm_id(2)).row);
+  CHECK_FALSE(f.meter().vms().at(vm_id(2)).row->row);
 }

@@ -9,20 +9,6 @@
 
 using namespace nodemeter;
 
-namespace {
-
-constexpr auto kVcores = MeterIndex::kBaseVmHours;
-constexpr auto kCpu = MeterIndex::kCpuTime;
-constexpr auto kMemory = MeterIndex::kMemoryHours;
-constexpr auto kWrite = MeterIndex::kDiskWriteBytes;
-
-// One sample every ten minutes from `from` to `to`.
-void watch(MeterFixture& f, std::int64_t from, std::int64_t to) {
-  for (std::int64_t s = from; s <= to; s += 600) f.at(s);
-}
-
-}  // namespace
-
 TEST_CASE("a VM that is there all hour is billed for every millisecond of it", "[meter]") {
   MeterFixture f;
   f.empty_from(0);
@@ -87,9 +73,7 @@ TEST_CASE("a stopped VM stays allocated and uses no memory", "[meter]") {
 }
 
 TEST_CASE("with count_stopped off only powered-on time is allocated", "[meter]") {
-  MeterOptions options;
-  options.count_stopped = false;
-  MeterFixture f(options);
+  MeterFixture f(only_powered_on());
   f.empty_from(0);
   f.vm(1);
   f.at(0);
@@ -575,21 +559,4 @@ TEST_CASE("two samples in one instant count once", "[meter]") {
   f.close();
   CHECK(f.total(MeterIndex::kVmHours) == 10'000);
   CHECK(f.total(kCpu) == 100);
-}
-
-TEST_CASE("state rows give back exactly what was stored", "[meter]") {
-  MeterFixture f;
-  f.empty_from(0);
-  f.vm(1).began_s = 0;
-  f.vm(1).disk_write_bytes = 5;
-  f.vm(1).owner.tags["a"] = "b";
-  f.at(0);
-  f.at(10);
-  for (const auto& [id, vm] : f.meter().vms()) {
-    const std::string row = encode_vm_state(vm);
-    const auto decoded = decode_vm_state(row);
-    REQUIRE(decoded);
-    CHECK(encode_vm_state(*decoded) == row);
-    for (std::size_t cut = 0; cut < row.size(); ++cut) CHECK_FALSE(decode_vm_state(row.substr(0, cut)));
-  }
 }

@@ -7,32 +7,6 @@
 
 using namespace nodemeter;
 
-namespace {
-
-constexpr auto kVcores = MeterIndex::kBaseVmHours;
-constexpr auto kVmHours = MeterIndex::kVmHours;
-constexpr auto kCpu = MeterIndex::kCpuTime;
-constexpr auto kMemory = MeterIndex::kMemoryHours;
-constexpr auto kDiskSize = MeterIndex::kDiskAllocatedHours;
-constexpr auto kWrite = MeterIndex::kDiskWriteBytes;
-constexpr auto kReceive = MeterIndex::kNetworkReceiveBytes;
-
-Owner owned_by(int n) {
-  Owner owner;
-  owner.known = true;
-  owner.subscription = vm_id(n);
-  return owner;
-}
-
-// A VM that runs since second 0, sampled there.
-void run_one(MeterFixture& f) {
-  f.empty_from(0);
-  f.vm(1).began_s = 0;
-  f.at(0);
-}
-
-}  // namespace
-
 // --- Power ----------------------------------------------------------------------------------------------------------
 
 TEST_CASE("a saved VM stays allocated without memory, and its restored process counts from zero", "[presence]") {

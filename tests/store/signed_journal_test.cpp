@@ -261,7 +261,22 @@ TEST_CASE("a damaged entry is not frozen for sending", "[signed]") {
   CHECK(frozen.error().message.find("entry 2") != std::string::npos);
 }
 
-TEST_CASE("a store of the format before this one is taken over in one commit", "[signed]") {
+TEST_CASE("a store of format 2 is taken over, and what its manifests cover stays covered", "[signed]") {
+  SignedJournal f;
+  f.hour(0, 3);
+  const Sequence covered = f.journal->state().manifested;
+  f.hour(1, 3, false);
+  std::vector<Write> older{{Table::kMeta, "format", encode_format(2)}};
+  require_ok(seal(*taken(f.kv->snapshot()), older));
+  require_ok(f.kv->commit(older));
+  f.reopen();
+  CHECK(f.journal->state().manifested == covered);
+  CHECK(taken(taken(f.kv->snapshot())->get(Table::kMeta, "format")) == encode_format(kStoreFormat));
+  f.hour(2);
+  CHECK(f.first_fault().empty());
+}
+
+TEST_CASE("a store of format 1 is taken over in one commit", "[signed]") {
   SignedJournal f;
   f.hour(0, 3, false);
   f.disk.damage(Table::kMeta, "format", encode_format(1));
