@@ -6,6 +6,7 @@
 #include "store/entry_codec.h"
 #include "store/journal_format.h"
 #include "store/reader.h"
+#include "store/row_sum.h"
 #include "tests/sim/memory_kv.h"
 #include "tests/store/store_fixtures.h"
 
@@ -267,7 +268,7 @@ TEST_CASE("a store of format 2 is taken over, and what its manifests cover stays
   const Sequence covered = f.journal->state().manifested;
   f.hour(1, 3, false);
   std::vector<Write> older{{Table::kMeta, "format", encode_format(2)}};
-  require_ok(seal(*taken(f.kv->snapshot()), older));
+  require_ok(Sealer().seal(*f.kv, older));
   require_ok(f.kv->commit(older));
   f.reopen();
   CHECK(f.journal->state().manifested == covered);
