@@ -371,8 +371,8 @@ void Meter::settle_unlisted(VmState& vm) {
   const auto touched = interval_.touched.find(vm.vm);
   if (touched != interval_.touched.end() && touched->second.listed) return;
   if (interval_.sample->inventory == Inventory::kKnownOnly) {  // Not known: proven or lost at a later sample.
-    const bool settled = touched != interval_.touched.end() && touched->second.settled;
     const bool open = !interval_.watched || vm.boot != interval_.sample->boot;
+    const bool settled = touched != interval_.touched.end();  // By an event.
     if (vm.present && open && !settled) unsettled_.insert(vm.vm);
     return;
   }

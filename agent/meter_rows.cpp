@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "platform/bytes.h"
+#include "platform/contract.h"
 
 namespace nodemeter {
 
@@ -174,6 +175,7 @@ bool MovedRow::add(const VmState& now, const VmState& row) {
   });
   mask_at_ = static_cast<std::size_t>(mask - bytes_.data());
   used_ = static_cast<std::size_t>(at - bytes_.data());
+  NM_ASSERT(used_ <= most);
   usual_move_ = bits(now.seen) - bits(row.seen);
   ++vms_;
   return true;

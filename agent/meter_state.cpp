@@ -105,7 +105,7 @@ void put_hour(ByteWriter& out, std::int64_t hour, const OpenHour& open, const Vm
   out.u32(open.metered);
   out.u32(open.vcores);
   // Nearly always the VM's own: stored once.
-  const bool other = open.owner && open.owner != state.owner && *open.owner != *state.owner;
+  const bool other = open.owner != state.owner && *open.owner != *state.owner;
   out.boolean(other);
   if (other) put_owner(out, *open.owner);
 }

@@ -32,7 +32,7 @@ struct OpenHour {
   std::uint32_t status = 0;
   std::uint32_t metered = 0;           // Bit per MeterIndex: a value is known, even if it is zero. Absent is not zero.
   std::uint32_t vcores = 0;            // Last in force within the hour.
-  std::shared_ptr<const Owner> owner;  // Last in force within the hour.
+  std::shared_ptr<const Owner> owner;  // Last in force within the hour. Never null in a VM's hours.
 };
 
 // The last usable reading of one counter.

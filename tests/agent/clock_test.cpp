@@ -130,6 +130,7 @@ TEST_CASE("a step is told with both names of its instant and with monotonic time
   CHECK(f.events("clock-stepped") ==
         "{\"event\":\"clock-stepped\",\"how\":\"backwards\",\"at\":\"2026-01-01T00:00:53.000Z\","
         "\"monotonic_ms\":1060000,\"by_ms\":-7000,\"from\":\"2026-01-01T00:01:00.000Z\"}\n");
+  CHECK(f.entries().back().status == 0);
 }
 
 TEST_CASE("a host that slept is sampled late: its VMs stayed allocated", "[clock]") {

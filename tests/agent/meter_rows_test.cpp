@@ -4,8 +4,9 @@
 
 #include <catch2/catch.hpp>
 
-#include "meter_fixture.h"
+#include "platform/digest.h"
 #include "platform/random.h"
+#include "tests/agent/meter_fixture.h"
 
 using namespace nodemeter;
 
@@ -87,6 +88,81 @@ TEST_CASE("numbers that moved in any way come back", "[rows]") {
   }
 }
 
+TEST_CASE("a row of moves has the bytes that every version writes, and what moved as expected takes none", "[rows]") {
+  Random random(15);
+  VmState row = vm_with_devices(random);
+  row.vm = VmId(*Uuid::parse("6f1c0001-0000-4000-8000-000000000001"));
+  row.levels.disk_mib.reset();
+  VmState now = row;
+  now.seen += Milliseconds(10'000);
+  now.seen_utc += Milliseconds(10'000);
+  for (DeviceTrack& track : now.tracks) {
+    for (std::optional<CounterBase>& base : track.base) {
+      if (base) base->read_at += Milliseconds(10'000);
+    }
+  }
+  now.tracks[1].base[kReadBytes]->value += 500;
+  OpenHour& open = now.hours[490'001];
+  open.covered_ms += 10'000;
+  at(open.quantity, kVmHours) += 10'000;
+  at(open.quantity, kVcores) += 4 * 10'000;
+  at(open.quantity, kMemory) += 8192 * 10'000;
+  at(open.quantity, MeterIndex::kDiskReadBytes) += 500;
+  MovedRow moved;
+  REQUIRE(moved.add(now, row));
+  CHECK(to_hex(moved.take()) ==
+        "01"
+        "01000000"
+        "6f1c0001"
+        "11"
+        "a09c01"
+        "e807"
+        "0000000000");
+}
+
+TEST_CASE("a row of moves has room for as many and as long numbers as there can be", "[rows]") {
+  constexpr std::uint64_t kLongest = 1ull << 63;
+  for (const int disks : {0, 10}) {
+    VmState row;
+    for (int i = 0; i < disks; ++i) {
+      row.tracks.emplace_back().kind = DeviceKind::kDisk;
+      row.tracks.back().base.fill(CounterBase{});
+    }
+    if (disks > 0) row.hours[490'000].owner = row.hours[490'001].owner = row.owner;
+    // Either half of 2^64 away from what is expected.
+    VmState now = row;
+    now.seen = MonotonicTime{Milliseconds::min()};
+    for (DeviceTrack& track : now.tracks) {
+      for (std::optional<CounterBase>& base : track.base) base->value = kLongest;
+    }
+    for (auto& [hour, open] : now.hours) {
+      open.covered_ms = hour == 490'000 ? kLongest : 0;
+      open.quantity.fill(kLongest);
+    }
+    MovedRow moved;
+    REQUIRE(moved.add(now, row));
+    const std::string bytes = moved.take();
+    const std::size_t numbers = disks == 0 ? 2 : 2 + 10 * 2 * kCountersMax + 2 * (1 + kMeterCount);
+    CHECK(bytes.size() == 5 + 4 + 10 * numbers + (numbers + 7) / 8);
+    const auto stored = decode_rows({{vm_row_key(row.vm), encode_vm_state(row)}, {std::string(kMovedRowKey), bytes}});
+    REQUIRE(stored.ok());
+    CHECK(encode_vm_state(stored->vms.at(0)) == encode_vm_state(now));
+  }
+}
+
+TEST_CASE("rows may come in any order", "[rows]") {
+  Random random(16);
+  std::vector<VmState> vms{vm_with_devices(random), vm_with_devices(random), vm_with_devices(random)};
+  std::ranges::sort(vms, {}, &VmState::vm);
+  std::vector<VmState> now = vms;
+  for (VmState& vm : now) draw_numbers(random, vm);
+  Rows rows = rows_of(vms, now);
+  std::ranges::reverse(rows);
+  const auto stored = decode_rows(rows);
+  REQUIRE(stored.ok());
+  for (std::size_t i = 0; i < now.size(); ++i) CHECK(encode_vm_state(stored->vms[i]) == encode_vm_state(now[i]));
+}
+
 TEST_CASE("a row of moves that does not fit the VMs is refused", "[rows]") {
   Random random(12);
   std::vector<VmState> vms{vm_with_devices(random), vm_with_devices(random)};
@@ -166,6 +242,9 @@ TEST_CASE("state rows give back exactly what was stored", "[rows]") {
     owner.tags["a"] = "b";
     vm.owner = std::make_shared<const Owner>(owner);
     for (std::uint64_t& sum : vm.registers) sum = draw(random);
+    Owner before;
+    before.tags[""] = "";
+    vm.hours.rbegin()->second.owner = std::make_shared<const Owner>(before);
     const std::string row = encode_vm_state(vm);
     const auto decoded = decode_vm_state(row);
     REQUIRE(decoded);
@@ -175,10 +254,47 @@ TEST_CASE("state rows give back exactly what was stored", "[rows]") {
     CHECK(decoded->no_run_at == vm.no_run_at);
     CHECK(decoded->levels == vm.levels);
     CHECK(*decoded->owner == owner);
+    CHECK(*decoded->hours.rbegin()->second.owner == before);
     CHECK(decoded->registers == vm.registers);
     for (std::size_t cut = 0; cut < row.size(); ++cut) CHECK_FALSE(decode_vm_state(row.substr(0, cut)));
     CHECK_FALSE(decode_vm_state(row + '\0'));
   }
+}
+
+TEST_CASE("rows of earlier layouts are read, rows of unknown ones are refused", "[rows]") {
+  Random random(18);
+  NodeState node;
+  node.started = true;
+  node.closed_until = 490'000;
+  VmState vm = vm_with_devices(random);
+  vm.hours.clear();
+  std::string node_row = encode_node_state(node);
+  std::string vm_row = encode_vm_state(vm);
+  node_row.resize(node_row.size() - 16);                       // Without a gap that goes on.
+  vm_row.erase(vm_row.size() - 13 - 8 * kMeterCount - 4, 13);  // Without runs set aside.
+  for (const char layout : {'\0', '\1', '\2', '\3'}) {
+    node_row[0] = vm_row[0] = layout;
+    const auto read_node = decode_node_state(node_row);
+    const auto read_vm = decode_vm_state(vm_row);
+    REQUIRE(read_node.has_value() == (layout == 1));
+    REQUIRE(read_vm.has_value() == (layout == 1));
+    if (layout != 1) continue;
+    CHECK(encode_node_state(*read_node) == encode_node_state(node));
+    CHECK(encode_vm_state(*read_vm) == encode_vm_state(vm));
+  }
+}
+
+TEST_CASE("an owner that holds for all of a VM's hours is stored once", "[rows]") {
+  Random random(17);
+  VmState vm = vm_with_devices(random);
+  Owner owner = owned_by(8);
+  owner.name = "once";
+  vm.owner = std::make_shared<const Owner>(owner);
+  for (auto& [hour, open] : vm.hours) open.owner = vm.owner;
+  const std::string row = encode_vm_state(vm);
+  CHECK(row.find("once") == row.rfind("once"));
+  vm.hours.begin()->second.owner = std::make_shared<const Owner>(owner);
+  CHECK(encode_vm_state(vm) == row);
 }
 
 TEST_CASE("an ordinary sample writes one small row for all VMs", "[rows]") {

@@ -295,6 +295,21 @@ TEST_CASE("a VM that is found carries its owner and its name from the start", "[
   CHECK(f.events("owner-changed") == "");
 }
 
+TEST_CASE("a name that an event left out, or that cannot be shown as it is, is no renaming", "[records]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.at(0);
+  f.vm(1).name = "web\n1";
+  f.event(5, 1, VmEventKind::kArrived, "created");
+  f.at(10);
+  f.at(20);
+  CHECK(f.events("\"event\":\"renamed\"") == "");
+  f.vm(1).name = "db";
+  f.at(30);
+  f.at(40);
+  CHECK(lines(f.events("\"event\":\"renamed\"")) == 1);
+}
+
 TEST_CASE("an hour that holds nothing but a gap carries the cores that its VM had", "[records]") {
   MeterFixture f;
   run_one(f);

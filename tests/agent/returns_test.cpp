@@ -60,6 +60,22 @@ TEST_CASE("a definition left behind that is off was not running here until then"
   CHECK(f.total(kCpu) == 5);
 }
 
+TEST_CASE("a definition left behind that went without an event is not the one that is listed later", "[returns]") {
+  MeterFixture f;
+  run_one(f);
+  f.event(5, 1, VmEventKind::kDeparted, "migrated");
+  f.vm(1).levels.power = Power::kOff;
+  const MeterFixture::Vm off = f.vm(1);
+  f.at(10);
+  f.remove(1);
+  f.at(20);
+  f.vm(1) = off;
+  f.at(30);
+  f.at(40);
+  f.close();
+  CHECK(f.total(kVmHours) == 5000 + 10'000);
+}
+
 TEST_CASE("a definition left behind before the first sample counts its run from zero once it was seen off",
           "[returns]") {
   MeterFixture f;

@@ -192,6 +192,24 @@ TEST_CASE("use over an unwatched stretch is marked estimated in every hour that 
         "1 01:00 covered 3600000 gap 0 [estimated,counter_missing,owner_unknown] cpu-time=100\n");
 }
 
+TEST_CASE("a VM that an event settles is watched from there, even while it is not listed", "[unwatched]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.at(0);
+  f.inventory(Inventory::kKnownOnly);
+  f.break_events();
+  f.vm(1).began_s = 5;
+  f.event(5, 1, VmEventKind::kArrived, "created");
+  const MeterFixture::Vm here = f.vm(1);
+  f.remove(1);
+  f.at(10);
+  f.inventory(Inventory::kComplete);
+  f.vm(1) = here;
+  f.at(20);
+  f.close();
+  CHECK(f.usage({kVmHours}) == "1 00:00 covered 15000 gap 0 [owner_unknown,partial] vm-hours=15000\n");
+}
+
 TEST_CASE("once a VM was listed again, its time is watched again", "[unwatched]") {
   MeterFixture f;
   f.empty_from(0);
