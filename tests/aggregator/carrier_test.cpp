@@ -100,7 +100,7 @@ struct Site {
     std::vector<ImportReport> reports;
     fs::create_directories(target() / "ack");
     for (const fs::path& file : files()) {
-      Result<ImportReport> report = import_file(file, *aggregator, {}, *clock);
+      Result<ImportReport> report = import_file(file, *aggregator, {}, nullptr, *clock);
       REQUIRE(report.ok());
       INFO(report->error);
       REQUIRE(report->error.empty());

@@ -48,7 +48,7 @@ struct Carried {
     REQUIRE(writer.finish().ok());
     return bytes;
   }
-  ImportReport import(const std::string& bytes, const IngestLimits& limits = {}) {
+  ImportReport import(const std::string& bytes, const IngestLimits& limits = {}, const NodeRegistry* nodes = nullptr) {
     const auto open = [&bytes]() -> Result<ExportReader::Origin> {
       return ExportReader::Origin([&bytes, at = std::size_t{0}](std::size_t size_max) mutable -> Result<std::string> {
         std::string part = bytes.substr(at, size_max);
@@ -56,7 +56,7 @@ struct Carried {
         return part;
       });
     };
-    const Result<ImportReport> report = import_file(open, *aggregator, limits, *clock);
+    const Result<ImportReport> report = import_file(open, *aggregator, limits, nodes, *clock);
     REQUIRE(report.ok());
     return *report;
   }
@@ -147,6 +147,25 @@ TEST_CASE("what somebody signed with another key than the node's is not imported
   CHECK(verify_store(f.far)->rows == rows);
 }
 
+TEST_CASE("what is not signed with the key in the nodes file is not imported", "[import]") {
+  const std::string own = to_hex(SigningKey::from_seed(std::string(32, 'k')).value().public_key());
+  const std::string other = to_hex(SigningKey::from_seed(std::string(32, 'x')).value().public_key());
+  const auto nodes = [](const std::string& key) {
+    return NodeRegistry::parse(R"([{"id": "node-1", "token": "a-token-of-node-1", "key": ")" + key + R"("}])").value();
+  };
+  Carried f;
+  const NodeRegistry wrong = nodes(other);
+  const ImportReport refused = f.import(f.exported(), {}, &wrong);
+  CHECK(refused.error == "entry 21 of node node-1 is signed with key " + own.substr(0, 16) +
+                             "…, and the key that was written down for it in the nodes file is " + other.substr(0, 16) +
+                             "…: if the node lost its key, write the new one into the nodes file as its \"key\"");
+  CHECK(refused.runs.empty());
+  CHECK(verify_store(f.far)->rows == 0);
+  const NodeRegistry right = nodes(own);
+  CHECK(f.import(f.exported(), {}, &right).error.empty());
+  CHECK(verify_store(f.far)->rows == 63);
+}
+
 TEST_CASE("an import tells of a new store of the node, and of two that go on side by side", "[import]") {
   Carried first;
   CHECK_FALSE(first.import(first.exported()).runs.front().new_store);
@@ -192,6 +211,36 @@ TEST_CASE("the verb imports with the aggregator stopped and running", "[import][
   CHECK(out.find("not a whole export file") != std::string::npos);
   CHECK(program.end(SIGTERM) == 0);
   CHECK(std::filesystem::is_empty(directory.file("state") + "/import"));
+}
+
+TEST_CASE("the verb goes by the nodes file, with the aggregator stopped and running", "[import][process]") {
+  Carried f;
+  TemporaryDirectory directory;
+  const std::string file = directory.file("node.nmx");
+  std::ofstream(file, std::ios::binary) << f.exported();
+  const std::string key = to_hex(SigningKey::from_seed(std::string(32, 'x')).value().public_key());
+  std::ofstream(directory.file("nodes.json"))
+      << R"([{"id": "node-1", "token": "a-token-of-node-1", "key": ")" + key + "\"}]";
+  std::ofstream(directory.file("site.toml")) << "[state]\npath = \"" + directory.file("state") +
+                                                    "\"\n[nodes]\nfile = \"" + directory.file("nodes.json") + "\"\n";
+  const std::string refusal = "written down for it in the nodes file is " + key.substr(0, 16);
+  std::string out;
+  const auto refused = [&](const std::vector<std::string>& arguments) {
+    CHECK(testing::run(directory, arguments, &out) == 1);
+    CHECK(out.find(refusal) != std::string::npos);
+  };
+  refused({"import", file, "--config", directory.file("site.toml")});
+  refused({"import", file, "--state", directory.file("state"), "--nodes", directory.file("nodes.json")});
+  {
+    TemporaryDirectory served;
+    Program program(served, {"--config", directory.file("site.toml"), "--listen", "127.0.0.1:0", "--port-file",
+                             served.file("port")});
+    testing::await_port(served.file("port"));
+    refused({"import", file, "--state", directory.file("state")});
+    CHECK(program.end(SIGTERM) == 0);
+  }
+  CHECK(testing::run(directory, {"import", file}) == 2);
+  CHECK(testing::run(directory, {"import", file, "--state", directory.file("state")}) == 0);
 }
 
 }  // namespace nodemeter

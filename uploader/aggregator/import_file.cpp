@@ -31,8 +31,8 @@ Result<ExportReader::Origin> open_file(const fs::path& path) {
 // Gathers rows into batches as a node would send them, and stores those.
 class Importer {
  public:
-  Importer(AggregatorStore& store, const IngestLimits& limits, const Clock& clock)
-      : store_(store), limits_(limits), clock_(clock) {}
+  Importer(AggregatorStore& store, const IngestLimits& limits, const NodeRegistry* nodes, const Clock& clock)
+      : store_(store), limits_(limits), nodes_(nodes), clock_(clock) {}
 
   Status take(const ExportRecord& record) {
     if (std::holds_alternative<ExportSection>(record)) return store_batch();
@@ -57,7 +57,8 @@ class Importer {
     rows_ = 0;
     auto decoded = decode_batch({}, body, limits_);
     if (auto* refusal = std::get_if<Refusal>(&decoded)) return refused(*refusal);
-    const auto& batch = std::get<IngestBatch>(decoded);
+    auto& batch = std::get<IngestBatch>(decoded);
+    if (nodes_ != nullptr) batch.configured_key = nodes_->configured_key(batch.node.text());
     auto stored = store_.store(batch, clock_.now().utc);
     if (!stored) return stored.error();
     if (auto* refusal = std::get_if<Refusal>(&*stored)) return refused(*refusal);
@@ -91,6 +92,7 @@ class Importer {
 
   AggregatorStore& store_;
   const IngestLimits& limits_;
+  const NodeRegistry* const nodes_;
   const Clock& clock_;
   std::string body_;
   std::size_t rows_ = 0;
@@ -152,7 +154,7 @@ Result<SigningKey> receipt_key(const fs::path& state) {
 }
 
 Result<ImportReport> import_file(const OpenOrigin& open, AggregatorStore& store, const IngestLimits& limits,
-                                 const Clock& clock) {
+                                 const NodeRegistry* nodes, const Clock& clock) {
   Result<ExportReader::Origin> first = open();
   if (!first) return first.error();
   const Result<ExportCheck> check = check_export(*first, {}, {});
@@ -166,7 +168,7 @@ Result<ImportReport> import_file(const OpenOrigin& open, AggregatorStore& store,
 
   const Result<ExportReader::Origin> second = open();
   if (!second) return second.error();
-  Importer importer(store, limits, clock);
+  Importer importer(store, limits, nodes, clock);
   importer.report.key = to_hex(check->chain.key);
   ExportReader reader(*second);
   for (;;) {
@@ -179,8 +181,8 @@ Result<ImportReport> import_file(const OpenOrigin& open, AggregatorStore& store,
 }
 
 Result<ImportReport> import_file(const fs::path& file, AggregatorStore& store, const IngestLimits& limits,
-                                 const Clock& clock) {
-  return import_file([&file] { return open_file(file); }, store, limits, clock);
+                                 const NodeRegistry* nodes, const Clock& clock) {
+  return import_file([&file] { return open_file(file); }, store, limits, nodes, clock);
 }
 
 fs::path import_inbox(const fs::path& state) { return state / "import"; }
@@ -188,6 +190,7 @@ fs::path import_inbox(const fs::path& state) { return state / "import"; }
 Result<std::vector<std::pair<std::string, ImportReport>>> import_inbox_files(const fs::path& state,
                                                                              AggregatorStore& store,
                                                                              const IngestLimits& limits,
+                                                                             const NodeRegistry* nodes,
                                                                              const Clock& clock) {
   std::vector<std::pair<std::string, ImportReport>> done;
   std::vector<fs::path> files;
@@ -200,7 +203,7 @@ Result<std::vector<std::pair<std::string, ImportReport>>> import_inbox_files(con
   if (!key) return key.error();
   std::ranges::sort(files);
   for (const fs::path& file : files) {
-    Result<ImportReport> report = import_file(file, store, limits, clock);
+    Result<ImportReport> report = import_file(file, store, limits, nodes, clock);
     if (!report) return report.error();
     report->sign(*key);
     fs::path beside = file;

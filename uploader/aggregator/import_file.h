@@ -1,7 +1,8 @@
 // Export files as a way of delivery: what a node could not send is carried here by hand and stored like any batch, each
 // row once, however often the file comes.
 //
-// A file is checked whole before anything of it is stored. The report is the acknowledgement to carry back.
+// A file is checked whole before anything of it is stored, and what it says about a node's key is judged as it is of a
+// batch: the key in the nodes file counts. The report is the acknowledgement to carry back.
 // While the aggregator runs, it imports what appears in its inbox; else the verb opens the store itself.
 
 #pragma once
@@ -14,6 +15,7 @@
 #include "platform/clock.h"
 #include "store/export_file.h"
 #include "uploader/aggregator/aggregator_store.h"
+#include "uploader/aggregator/nodes.h"
 
 namespace nodemeter {
 
@@ -49,12 +51,13 @@ Result<SigningKey> receipt_key(const std::filesystem::path& state);
 using OpenOrigin = std::function<Result<ExportReader::Origin>()>;
 
 // What is wrong with the file is in the report. Errors are the store's, and those of opening the file; what was stored
-// until then stays, and the next import goes on.
+// until then stays, and the next import goes on. `nodes`: the nodes file with the keys that are written down; null:
+// none.
 Result<ImportReport> import_file(const OpenOrigin& open, AggregatorStore& store, const IngestLimits& limits,
-                                 const Clock& clock);
+                                 const NodeRegistry* nodes, const Clock& clock);
 
 Result<ImportReport> import_file(const std::filesystem::path& file, AggregatorStore& store, const IngestLimits& limits,
-                                 const Clock& clock);
+                                 const NodeRegistry* nodes, const Clock& clock);
 
 // <state>/import: a file that gets its name NAME.nmx there by a rename is imported by the running aggregator, which
 // puts the report beside it as NAME.json and then removes the file.
@@ -65,6 +68,7 @@ inline constexpr const char* kImportSuffix = ".nmx";
 Result<std::vector<std::pair<std::string, ImportReport>>> import_inbox_files(const std::filesystem::path& state,
                                                                              AggregatorStore& store,
                                                                              const IngestLimits& limits,
+                                                                             const NodeRegistry* nodes,
                                                                              const Clock& clock);
 
 }  // namespace nodemeter

@@ -20,10 +20,14 @@ Refusal unknown_key(const NodeId& node, const KeyStatement& statement, const Key
   const std::string what = statement.change ? "changes the key to " + short_name(statement.key) + " without a signature"
                            : statement.key.empty() ? "is a manifest without a signature"
                                                    : "is signed with key " + short_name(statement.key);
+  const KnownKey& known = history.back();
+  const std::string ours = known.how == KnownKey::How::kConfigured
+                               ? ", and the key that was written down for it in the nodes file is "
+                               : ", and the key known here is ";
   return Refusal{.status = 403,
                  .cause = "key",
                  .sentence = "entry " + std::to_string(statement.sequence) + " of node " + node.text() + " " + what +
-                             ", and the key known here is " + short_name(history.back().key) +
+                             ours + short_name(known.key) +
                              ": if the node lost its key, write the new one into the nodes file as its \"key\""};
 }
 

@@ -105,7 +105,33 @@ int import_by_server(const fs::path& state, const std::string& file) {
   return say(kFailed, "the running aggregator has not imported it yet; its report will be " + report.string());
 }
 
-int import(const std::string& state, const std::vector<std::string>& files, const IngestLimits& limits) {
+struct ImportFlags {
+  std::vector<std::string> files;
+  std::string config, state, nodes;
+  bool allow_simulated = false;
+};
+
+// What the configuration file says, where the flags do not. "" or what is wrong.
+std::string configure(ImportFlags& flags) {
+  if (!flags.config.empty()) {
+    const Result<AggregatorConfig> config = load_aggregator_config(flags.config);
+    if (!config) return config.error().message;
+    if (flags.state.empty()) flags.state = config->state.string();
+    if (flags.nodes.empty()) flags.nodes = config->nodes_file;
+    flags.allow_simulated = flags.allow_simulated || config->allow_simulated;
+  }
+  return flags.state.empty() ? "import needs --state or --config" : "";
+}
+
+int import(ImportFlags flags) {
+  if (const std::string fault = configure(flags); !fault.empty()) return say(kWrongUse, fault);
+  const std::string& state = flags.state;
+  std::optional<NodeRegistry> nodes;
+  if (!flags.nodes.empty()) {
+    Result<NodeRegistry> loaded = NodeRegistry::load(flags.nodes);
+    if (!loaded) return say(kWrongUse, loaded.error().message);
+    nodes = std::move(*loaded);
+  }
   for (const fs::path& wanted : {fs::path(state), rows_directory(state), import_inbox(state)}) {
     if (const Status made = make_state_directory(wanted); !made) return say(kFailed, made.error().message);
   }
@@ -113,7 +139,8 @@ int import(const std::string& state, const std::vector<std::string>& files, cons
   if (!lock && lock.error().code != ErrorCode::kLocked) return say(kFailed, lock.error().message);
   int code = kDone;
   if (!lock) {
-    for (const std::string& file : files) code = std::max(code, import_by_server(state, file));
+    if (nodes) say(kDone, "the running aggregator imports, and by the nodes file that it was started with");
+    for (const std::string& file : flags.files) code = std::max(code, import_by_server(state, file));
     return code;
   }
   const auto kv = open_lmdb(rows_directory(state), LmdbOptions{.size_max_bytes = kStoreSizeMax});
@@ -123,8 +150,10 @@ int import(const std::string& state, const std::vector<std::string>& files, cons
   const Result<SigningKey> key = receipt_key(state);
   if (!key) return say(kFailed, key.error().message);
   const std::unique_ptr<Clock> clock = system_clock();
-  for (const std::string& file : files) {
-    Result<ImportReport> report = import_file(fs::path(file), **store, limits, *clock);
+  IngestLimits limits;
+  limits.allow_simulated = flags.allow_simulated;
+  for (const std::string& file : flags.files) {
+    Result<ImportReport> report = import_file(fs::path(file), **store, limits, nodes ? &*nodes : nullptr, *clock);
     if (!report) return say(kFailed, report.error().message);
     report->sign(*key);
     code = std::max(code, tell(file, *report));
@@ -178,12 +207,13 @@ int run(int argc, char** argv) {
   CLI::App* const import_verb =
       app.add_subcommand("import",
                          "store what nodemeter journal export wrote, each entry once; prints what was stored as JSON\n"
-                         "Example: nodemeter-aggregator import january.nmx --state DIR");
-  std::vector<std::string> files;
-  bool allow_simulated = false;
-  import_verb->add_option("files", files, "exported files")->required();
-  import_verb->add_option("--state", state, "state directory")->required();
-  import_verb->add_flag("--allow-simulated", allow_simulated, "also take simulated rows (trials)");
+                         "Example: nodemeter-aggregator import january.nmx --config F");
+  ImportFlags import_flags;
+  import_verb->add_option("files", import_flags.files, "exported files")->required();
+  import_verb->add_option("--config", import_flags.config, "configuration file (TOML); flags below win over it");
+  import_verb->add_option("--state", import_flags.state, "state directory");
+  import_verb->add_option("--nodes", import_flags.nodes, "file of the nodes (JSON): the keys in it count");
+  import_verb->add_flag("--allow-simulated", import_flags.allow_simulated, "also take simulated rows (trials)");
   CLI::App* const backup_verb =
       app.add_subcommand("backup",
                          "copy the store as of one moment, while the aggregator runs or not; to restore, put the copy\n"
@@ -207,11 +237,7 @@ int run(int argc, char** argv) {
   if (const std::optional<int> code = business.run(std::cout, std::cerr)) return *code;
   if (*rows) return print_rows(state, node, json);
   if (*verify_verb) return verify(state);
-  if (*import_verb) {
-    IngestLimits limits;
-    limits.allow_simulated = allow_simulated;
-    return import(state, files, limits);
-  }
+  if (*import_verb) return import(import_flags);
   if (*backup_verb) return backup(state, to);
   if (*check) return check_config(file);
   if (*version) {

@@ -106,8 +106,8 @@ class Inbox {
  public:
   Inbox(const fs::path& state, AggregatorStore& store, const IngestLimits& limits, const Clock& clock, Log& log)
       : state_(state), store_(store), limits_(limits), clock_(clock), log_(log) {}
-  void look() {
-    const auto done = import_inbox_files(state_, store_, limits_, clock_);
+  void look(const NodeRegistry* nodes) {
+    const auto done = import_inbox_files(state_, store_, limits_, nodes, clock_);
     const std::string trouble = done ? "" : done.error().message;
     if (!trouble.empty() && trouble != trouble_) log_.error("cannot import", {{"why", trouble}});
     trouble_ = trouble;
@@ -133,8 +133,9 @@ class Inbox {
 // Takes over what was written into the nodes file meanwhile; a faulty file changes nothing.
 class NodesFile {
  public:
-  NodesFile(const fs::path& file, AggregatorServer& server, ExpectedNodes& expected, Log& log)
-      : watch_(file), file_(file), server_(server), expected_(expected), log_(log) {}
+  NodesFile(const fs::path& file, std::optional<NodeRegistry> nodes, AggregatorServer& server, ExpectedNodes& expected,
+            Log& log)
+      : watch_(file), file_(file), nodes_(std::move(nodes)), server_(server), expected_(expected), log_(log) {}
   void look() {
     if (file_.empty() || !watch_.changed()) return;
     Result<NodeRegistry> nodes = NodeRegistry::load(file_);
@@ -145,18 +146,22 @@ class NodesFile {
     }
     log_.info("the nodes file was read again", {{"nodes", std::to_string(nodes->size())}});
     expected_.set(nodes->expected());
-    server_.set_nodes(std::move(*nodes));
+    server_.set_nodes(*nodes);
+    nodes_ = std::move(*nodes);
   }
+  // What it says now; null: there is none.
+  [[nodiscard]] const NodeRegistry* nodes() const { return nodes_ ? &*nodes_ : nullptr; }
 
  private:
   FileWatch watch_;
   const fs::path file_;
+  std::optional<NodeRegistry> nodes_;
   AggregatorServer& server_;
   ExpectedNodes& expected_;
   Log& log_;
 };
 
-// Serves until a stop signal (0) or until the store fails (1).
+// Serves until a stop signal (0) or until it cannot go on (1).
 // `look`: what else there is to do now and then; gives false if it cannot go on.
 int serve_until_stopped(AggregatorServer& server, const std::function<bool()>& look, Log& log) {
   std::thread serving([&] { server.run(); });
@@ -168,7 +173,8 @@ int serve_until_stopped(AggregatorServer& server, const std::function<bool()>& l
     signal = sigtimedwait(&signals, nullptr, &patience);
     good = (signal > 0 || look()) && !server.failed();
   }
-  log.info(signal > 0 ? "stopping: requests under way are finished first" : "stopping: the store has failed");
+  log.info(signal > 0 ? "stopping: requests under way are finished first"
+                      : "stopping: it cannot go on, and has to be started again");
   server.stop();
   serving.join();
   return good && !server.failed() ? kDone : kFailed;
@@ -248,10 +254,10 @@ int serve(const ServeFlags& flags) {
     if (!written) return say(kFailed, written.error().message);
   }
   Inbox inbox(config->state, **store, options->limits, *clock, *log);
-  NodesFile nodes(config->nodes_file, **server, expected, *log);
+  NodesFile nodes(config->nodes_file, options->nodes, **server, expected, *log);
   const auto look = [&] {
-    inbox.look();
     nodes.look();
+    inbox.look(nodes.nodes());
     return *relay == nullptr || !(*relay)->failed();
   };
   return serve_until_stopped(**server, look, *log);
