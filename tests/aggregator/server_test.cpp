@@ -45,7 +45,34 @@ ServerOptions with_nodes() {
   return options;
 }
 
+// The descriptor in this process that listens on the port.
+int listening_socket(int port) {
+  for (int fd = 3; fd < 1'024; ++fd) {
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    int listens = 0;
+    socklen_t listens_size = sizeof listens;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
+        ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_size) != 0) {
+      continue;
+    }
+    if (listens != 0 && address.sin_family == AF_INET && ntohs(address.sin_port) == port) return fd;
+  }
+  FAIL("nobody listens on the port");
+  return -1;
+}
+
 }  // namespace
+
+TEST_CASE("a server whose listening socket fails says so, and does not only seem to serve", "[server]") {
+  ServerFixture server;
+  PlainClient client(server.port());
+  REQUIRE(status_of(client.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")) == 200);
+  CHECK_FALSE(server.failed());
+  REQUIRE(::shutdown(listening_socket(server.port()), SHUT_RDWR) == 0);
+  for (int i = 0; i < 6'000 && !server.failed(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(server.failed());
+}
 
 TEST_CASE("a batch is acknowledged at any path, with ClickHouse's query and without", "[server]") {
   ServerFixture server;

@@ -109,7 +109,8 @@ class HttpServer final : public AggregatorServer {
   [[nodiscard]] int port() const override { return port_; }
   void run() override;
   void stop() override;
-  [[nodiscard]] bool failed() const override { return intake_.failed(); }
+  // The library ends its loop on some errors of accept() that pass; a process that only seems to serve is worse.
+  [[nodiscard]] bool failed() const override { return intake_.failed() || (done_ && !stopping_); }
   void set_nodes(NodeRegistry nodes) override { intake_.set_nodes(std::move(nodes)); }
 
  private:
@@ -127,6 +128,7 @@ class HttpServer final : public AggregatorServer {
   std::unique_ptr<httplib::Server> server_;
   int port_ = 0;
   std::atomic<bool> done_ = false;
+  std::atomic<bool> stopping_ = false;
 };
 
 Status HttpServer::bind() {
@@ -286,10 +288,12 @@ void HttpServer::take_batch(const httplib::Request& request, httplib::Response& 
 
 void HttpServer::run() {
   server_->listen_after_bind();
+  if (!stopping_) log_.error("the listening socket failed: no connection is accepted any more");
   done_ = true;
 }
 
 void HttpServer::stop() {
+  stopping_ = true;
   // Before the accept loop runs there is nothing to stop yet.
   while (!server_->is_running() && !done_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   server_->stop();

@@ -56,7 +56,7 @@ class AggregatorServer {
 
   [[nodiscard]] virtual int port() const = 0;
 
-  // Serves until stop(), or until the store fails for good. Returns when every request under way is answered.
+  // Serves until stop(), or until the listening socket fails. Returns when every request under way is answered.
   virtual void run() = 0;
 
   // Any thread, once, after run() was called somewhere.
@@ -65,7 +65,8 @@ class AggregatorServer {
   // Another list of who may write, for every request that comes from now on. Any thread.
   virtual void set_nodes(NodeRegistry nodes) = 0;
 
-  // The store refuses everything from now on: the process has to end and open it again. Any thread.
+  // The store refuses everything from now on, or no connection is accepted any more: the process has to end and begin
+  // again. Any thread.
   [[nodiscard]] virtual bool failed() const = 0;
 
  protected:
