@@ -58,15 +58,40 @@ Digest Digest::from(std::string_view thirty_two_bytes) {
   return digest;
 }
 
-Digest digest_of(std::initializer_list<std::string_view> parts) {
+namespace {
+
+void begin_digest(crypto_generichash_state& state) {
   prepare();
+  crypto_generichash_init(&state, nullptr, 0, sizeof(Digest::bytes));
+}
+
+void add_to_digest(crypto_generichash_state& state, std::string_view part) {
+  crypto_generichash_update(&state, bytes_of(part), part.size());
+}
+
+Digest end_digest(crypto_generichash_state& state) {
   Digest digest;
-  crypto_generichash_state state;
-  crypto_generichash_init(&state, nullptr, 0, digest.bytes.size());
-  for (const std::string_view part : parts) crypto_generichash_update(&state, bytes_of(part), part.size());
   crypto_generichash_final(&state, digest.bytes.data(), digest.bytes.size());
   return digest;
 }
+
+}  // namespace
+
+Digest digest_of(std::initializer_list<std::string_view> parts) {
+  crypto_generichash_state state;
+  begin_digest(state);
+  for (const std::string_view part : parts) add_to_digest(state, part);
+  return end_digest(state);
+}
+
+struct DigestStream::State {
+  crypto_generichash_state hash;
+};
+
+DigestStream::DigestStream() : state_(std::make_unique<State>()) { begin_digest(state_->hash); }
+DigestStream::~DigestStream() = default;
+void DigestStream::add(std::string_view part) { add_to_digest(state_->hash, part); }
+Digest DigestStream::done() { return end_digest(state_->hash); }
 
 namespace {
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,22 @@ struct Digest {
 
 // BLAKE2b-256 over the parts, as if they stood in one piece.
 Digest digest_of(std::initializer_list<std::string_view> parts);
+
+// The same over parts that come one after the other.
+class DigestStream {
+ public:
+  DigestStream();
+  ~DigestStream();
+  DigestStream(const DigestStream&) = delete;
+  DigestStream& operator=(const DigestStream&) = delete;
+  void add(std::string_view part);
+  // Nothing may be added afterwards.
+  [[nodiscard]] Digest done();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 std::string to_hex(std::string_view bytes);
 // Empty on anything but an even number of hexadecimal digits.

@@ -453,6 +453,15 @@ std::string seal_entry(std::string body, const Digest& digest) {
   return body;
 }
 
+std::optional<SealedRow> split_sealed(std::string_view row) {
+  // bin 8 of 32 bytes: what pack_digest() writes.
+  constexpr std::string_view kHead = "\xc4\x20";
+  constexpr std::size_t kColumn = kHead.size() + sizeof(Digest::bytes);
+  if (row.size() <= kColumn || !row.substr(row.size() - kColumn).starts_with(kHead)) return std::nullopt;
+  return SealedRow{.body = row.substr(0, row.size() - kColumn),
+                   .digest = Digest::from(row.substr(row.size() - sizeof(Digest::bytes)))};
+}
+
 Digest chain_digest(const Digest& previous, std::string_view body) { return digest_of({previous.view(), body}); }
 
 Result<DecodedEntry> decode_entry(std::string_view bytes) {

@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,14 @@ std::string seal_entry(std::string body, const Digest& digest);
 
 // BLAKE2b-256(previous || body).
 Digest chain_digest(const Digest& previous, std::string_view body);
+
+// A row without decoding it: what its digest covers after the previous one, and the digest. Nothing: it does not end
+// with a digest column. A row whose digest continues the chain is, byte for byte, what was sealed.
+struct SealedRow {
+  std::string_view body;
+  Digest digest;
+};
+std::optional<SealedRow> split_sealed(std::string_view row);
 
 struct DecodedEntry {
   Entry entry;

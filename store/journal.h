@@ -106,6 +106,7 @@ class Journal final : public Outbox {
   // Delivery: store/outbox.h.
   using BatchLimits = nodemeter::BatchLimits;
   Result<std::optional<FrozenBatch>> freeze_next(const BatchLimits& limits) override;
+  std::optional<FrozenBatch> prepare_next(const BatchLimits& limits) override;
   Status refreeze(Sequence last) override;
   [[nodiscard]] Result<std::string> batch_body(const FrozenBatch& batch) const override;
   Status acknowledge_frozen() override;
@@ -153,9 +154,19 @@ class Journal final : public Outbox {
   Status add_manifests(Appender& appender, std::int64_t closed_until) const;
   // Commits the delivery marks of `next` and `more`, then takes over `next`.
   Status commit_delivery(const JournalState& next, std::vector<Write> more = {});
-  Result<FrozenBatch> cut(Sequence first, Sequence last) const;
+  // What comes to be sent after `acknowledged`: no batch if nothing waits.
+  struct NextBatch {
+    std::optional<FrozenBatch> batch;
+    Sequence passed = 0;  // Everything up to here is at the receiver or put aside.
+    bool full = false;    // More waits behind it than fits into it.
+  };
+  Result<NextBatch> next_batch(Sequence acknowledged, const BatchLimits& limits) const;
+  // The rows from `first` on, up to and without the first that `fits` refuses.
+  Result<FrozenBatch> cut(const Snapshot& snapshot, Sequence first,
+                          const std::function<bool(Sequence, std::size_t bytes)>& fits) const;
   KeyValue& kv_;
   JournalState state_;
+  std::optional<NextBatch> prepared_;  // Behind the frozen batch, as long as nothing else changed in delivery.
   std::optional<SigningKey> key_;
   std::unique_ptr<journal_format::Sealer> sealer_;
 };

@@ -320,6 +320,28 @@ Result<std::optional<Stored>> read_marks(const Snapshot& snapshot) {
   return std::optional<Stored>(std::move(stored));
 }
 
+Write put(Table table, std::string_view key, std::string value) {
+  return Write{table, std::string(key), std::move(value)};
+}
+
+Status visit_rows(const Snapshot& snapshot, std::uint32_t ordinal, Sequence first, Sequence last,
+                  const std::function<bool(Sequence, std::string_view row)>& visit) {
+  Sequence expected = first;
+  bool stopped = false;
+  Status scanned =
+      snapshot.scan(Table::kEntries, entry_key(ordinal, first), [&](std::string_view key, std::string_view row) {
+        if (expected > last || key != entry_key(ordinal, expected)) return false;
+        stopped = !visit(expected, row);
+        ++expected;
+        return !stopped && expected <= last;
+      });
+  if (!scanned) return scanned;
+  if (!stopped && expected <= last) {
+    return Error{ErrorCode::kCorrupt, "the journal is damaged: entry " + std::to_string(expected) + " is missing"};
+  }
+  return Done{};
+}
+
 Result<std::vector<std::pair<std::string, std::string>>> read_state_rows(const Snapshot& snapshot,
                                                                          std::string_view prefix) {
   std::vector<std::pair<std::string, std::string>> rows;

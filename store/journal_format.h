@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,6 +65,8 @@ std::string encode_head(const JournalState& state);
 std::string encode_delivery(const JournalState& state);
 std::string encode_manifest_mark(const JournalState& state);
 
+Write put(Table table, std::string_view key, std::string value);
+
 struct Stored {
   JournalState state;
   std::vector<EpochRow> epochs;  // By ordinal, from 1; the last one is the newest.
@@ -74,6 +77,10 @@ struct Stored {
 // The marks of a journal, checked against each other and against the last entry. An empty optional: nothing was ever
 // written here. kUnsupported: a newer format. kCorrupt: the marks make no sense.
 Result<std::optional<Stored>> read_marks(const Snapshot& snapshot);
+
+// Visits the stored rows [first, last] of an epoch. kCorrupt if one of them is missing.
+Status visit_rows(const Snapshot& snapshot, std::uint32_t ordinal, Sequence first, Sequence last,
+                  const std::function<bool(Sequence, std::string_view row)>& visit);
 
 Result<std::vector<std::pair<std::string, std::string>>> read_state_rows(const Snapshot& snapshot,
                                                                          std::string_view prefix);

@@ -41,6 +41,7 @@ struct BatchLimits {
 };
 
 std::string batch_token(const NodeId& node, const Epoch& epoch, Sequence first, Sequence last, std::string_view body);
+std::string batch_token(const NodeId& node, const Epoch& epoch, Sequence first, Sequence last, const Digest& of_body);
 
 class Outbox {
  public:
@@ -54,13 +55,20 @@ class Outbox {
   // backlog.
   virtual Result<std::optional<FrozenBatch>> freeze_next(const BatchLimits& limits) = 0;
 
+  // While the frozen batch is under way: cuts the one after it, if there is enough for a full one, in memory only. It
+  // is frozen by the commit that acknowledges, if that commit is the next change of delivery. What is wrong with its
+  // rows shows when it is cut again. An outbox may do without: nothing is prepared.
+  virtual std::optional<FrozenBatch> prepare_next(const BatchLimits& /*limits*/) { return std::nullopt; }
+
   // Replaces the frozen batch by its part [first, last] (halving, to find an offending row). Same start, earlier end.
   virtual Status refreeze(Sequence last) = 0;
 
-  // The bytes of a frozen batch, or of any single entry from it to `last_sequence`: the stored rows back to back.
+  // The bytes of a frozen batch, of a prepared one, or of any single entry from it to `last_sequence`: the stored rows
+  // back to back.
   [[nodiscard]] virtual Result<std::string> batch_body(const FrozenBatch& batch) const = 0;
 
-  // Everything up to and with the frozen batch is at the receiver. Commits the mark and drops the frozen batch.
+  // Everything up to and with the frozen batch is at the receiver. Commits the mark and drops the frozen batch; in its
+  // place there is then the prepared one, if there is one.
   virtual Status acknowledge_frozen() = 0;
 
   // Puts the frozen batch's single entry aside with the reason and moves on. Requires first == last.

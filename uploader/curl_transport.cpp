@@ -196,6 +196,13 @@ class CurlTransport final : public Transport {
     thread_.join();
   }
 
+  [[nodiscard]] PackedBody packed(std::string rows) const override {
+    if (options_.compression == Compression::kNone) return {.bytes = std::move(rows), .encoding = {}};
+    Result<std::string> small = compressed(rows, options_.compression);
+    if (!small) return {.bytes = std::move(rows), .encoding = {}};
+    return {.bytes = std::move(*small), .encoding = std::string(content_encoding(options_.compression))};
+  }
+
   void begin(UploadRequest request) override {
     {
       const std::lock_guard lock(mutex_);
@@ -225,8 +232,8 @@ class CurlTransport final : public Transport {
 
  private:
   void run();
-  UploadResponse attempt(UploadRequest request);
-  UploadResponse send_to(CURLU* base, const UploadRequest& request, const std::string& body, const curl_slist* headers);
+  UploadResponse attempt(const UploadRequest& request);
+  UploadResponse send_to(CURLU* base, const UploadRequest& request, const curl_slist* headers);
   Result<std::unique_ptr<curl_slist, ListDeleter>> headers_of(const UploadRequest& request) const;
   void set_security();
   [[nodiscard]] Status set_proxy(CURLU* url);
@@ -267,7 +274,7 @@ void CurlTransport::run() {
       busy_ = true;
       abandoned_ = false;
     }
-    UploadResponse response = attempt(std::move(request));
+    UploadResponse response = attempt(request);
     bool deliver = false;
     {
       const std::lock_guard lock(mutex_);
@@ -281,7 +288,7 @@ void CurlTransport::run() {
 
 // Every URL leads to the same receiver, so one that cannot even be reached is passed over at once. An attempt that
 // may have arrived ends here: what happens next is the uploader's decision.
-UploadResponse CurlTransport::attempt(UploadRequest request) {
+UploadResponse CurlTransport::attempt(const UploadRequest& request) {
   UploadResponse response;
   const auto refuse = [&](const Error& error) {
     response.configuration_error = true;
@@ -292,17 +299,12 @@ UploadResponse CurlTransport::attempt(UploadRequest request) {
   };
   const auto headers = headers_of(request);
   if (!headers) return refuse(headers.error());
-  Result<std::string> body = options_.compression == Compression::kNone
-                                 ? Result<std::string>(std::move(request.body))
-                                 : compressed(request.body, options_.compression);
-  if (!body) return refuse(body.error());
-  request.body = std::string();
 
   std::string failures;
   bool all_certificates = true;
   for (std::size_t tried = 0; tried < urls_.size(); ++tried) {
     CURLU* const url = urls_[url_index_].get();
-    response = send_to(url, request, *body, headers->get());
+    response = send_to(url, request, headers->get());
     const bool reached = !response.transport_error || !response.sent_nothing;
     if (response.transport_error || response.status >= 500) url_index_ = (url_index_ + 1) % urls_.size();
     if (reached || abandoned_) break;
@@ -330,8 +332,7 @@ Result<std::unique_ptr<curl_slist, ListDeleter>> CurlTransport::headers_of(const
   };
   add("Content-Type: application/vnd.msgpack");
   add("Expect:");
-  const std::string encoding(content_encoding(options_.compression));
-  if (!encoding.empty()) add("Content-Encoding: " + encoding);
+  if (!request.encoding.empty()) add("Content-Encoding: " + request.encoding);
   for (const auto& [name, value] : request.headers) add(std::string(name).append(": ").append(value));
   if (!options_.bearer_file.empty()) {
     const Result<std::string> token = read_secret(options_.bearer_file);
@@ -399,8 +400,8 @@ void CurlTransport::set_limits(std::size_t body_bytes) {
   curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, static_cast<long>(seconds.count()));
 }
 
-UploadResponse CurlTransport::send_to(CURLU* base, const UploadRequest& request, const std::string& body,
-                                      const curl_slist* headers) {
+UploadResponse CurlTransport::send_to(CURLU* base, const UploadRequest& request, const curl_slist* headers) {
+  const std::string& body = request.body;
   Collected collected;
   CURL* const easy = easy_.get();
   curl_easy_reset(easy);  // Options only: the connection and the TLS session stay.

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "platform/clock.h"
@@ -19,7 +20,14 @@ namespace nodemeter {
 struct UploadRequest {
   std::string url_suffix_token;                              // insert_deduplication_token, not yet percent-encoded.
   std::vector<std::pair<std::string, std::string>> headers;  // Nodemeter-… headers.
-  std::string body;  // Uncompressed rows; the transport compresses as configured.
+  std::string body;
+  std::string encoding{};  // Content-Encoding of the body; "": rows as they are.
+};
+
+// Rows as they travel.
+struct PackedBody {
+  std::string bytes;
+  std::string encoding;
 };
 
 struct UploadResponse {
@@ -41,6 +49,8 @@ class Transport {
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
 
+  // Compresses rows as configured; as they are if that fails. Also while a request is under way.
+  [[nodiscard]] virtual PackedBody packed(std::string rows) const { return {.bytes = std::move(rows), .encoding = {}}; }
   // Requires that no request is under way.
   virtual void begin(UploadRequest request) = 0;
   // The answer, once. Nothing while it is under way or if nothing was begun.

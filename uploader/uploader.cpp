@@ -20,7 +20,7 @@ constexpr Milliseconds kResendWaitMax{7 * 86'400'000ll};
 // How many other rows are tried alone before the receiver is held to refuse everything.
 constexpr std::uint32_t kProbesMax = 16;
 
-UploadRequest request_for(const NodeId& node, const FrozenBatch& batch, std::uint32_t attempt, std::string body) {
+UploadRequest request_for(const NodeId& node, const FrozenBatch& batch, std::uint32_t attempt, PackedBody body) {
   UploadRequest request;
   request.url_suffix_token = batch.token;
   request.headers = {
@@ -30,7 +30,8 @@ UploadRequest request_for(const NodeId& node, const FrozenBatch& batch, std::uin
       {"Nodemeter-Digest", batch.head.hex()},
       {"Nodemeter-Attempt", std::to_string(attempt)},
   };
-  request.body = std::move(body);
+  request.body = std::move(body.bytes);
+  request.encoding = std::move(body.encoding);
   return request;
 }
 
@@ -180,14 +181,33 @@ Result<std::optional<Uploader::InFlight>> Uploader::probe_of(const FrozenBatch& 
 }
 
 Status Uploader::send(const InFlight& next) {
-  Result<std::string> body = outbox_.batch_body(next.batch);
-  if (!body) return body.error();
+  PackedBody body;
+  if (ready_ && ready_->token == next.batch.token) {
+    body = std::move(ready_->body);
+  } else {
+    Result<std::string> rows = outbox_.batch_body(next.batch);
+    if (!rows) return rows.error();
+    body = transport_.packed(std::move(*rows));
+  }
+  ready_.reset();
   state_.attempt = next.batch.token == last_token_ ? state_.attempt + 1 : 1;
   last_token_ = next.batch.token;
   state_.phase = "sending";
   in_flight_ = next;
-  transport_.begin(request_for(outbox_.state().node, next.batch, state_.attempt, std::move(*body)));
+  transport_.begin(request_for(outbox_.state().node, next.batch, state_.attempt, std::move(body)));
+  prepare_next();
   return Done{};
+}
+
+// What follows is cut and packed while this travels; it is sent only after its range is committed. Where rows are
+// searched for, the next cut depends on the answer.
+void Uploader::prepare_next() {
+  if (in_flight_->aim == Aim::kProbe || search_) return;
+  const std::optional<FrozenBatch> next = outbox_.prepare_next(options_.limits);
+  if (!next) return;
+  // A fault shows when the batch is frozen and read again.
+  Result<std::string> rows = outbox_.batch_body(*next);
+  if (rows) ready_ = Ready{.token = next->token, .body = transport_.packed(std::move(*rows))};
 }
 
 Status Uploader::take(const UploadResponse& response, MonotonicTime now) {

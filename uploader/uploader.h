@@ -88,7 +88,14 @@ class Uploader {
   Result<std::optional<InFlight>> next_to_send();
   Result<std::optional<InFlight>> probe_of(const FrozenBatch& accused);
   Status send(const InFlight& next);
+  void prepare_next();
   void note_failure(const Answer& answer);
+
+  // The body of the batch behind the one under way, made ready meanwhile.
+  struct Ready {
+    std::string token;
+    PackedBody body;
+  };
 
   Outbox& outbox_;
   Transport& transport_;
@@ -97,6 +104,7 @@ class Uploader {
   UploaderOptions options_;
   UploaderState state_;
   std::optional<InFlight> in_flight_;
+  std::optional<Ready> ready_;
   std::string last_token_;               // Of the newest attempt: a new one starts counting at 1.
   std::uint32_t failures_in_a_row_ = 0;  // Decides how long to back off.
   MonotonicTime next_attempt_{};

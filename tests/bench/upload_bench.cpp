@@ -323,8 +323,11 @@ struct Wake {
 class Counting final : public Transport {
  public:
   explicit Counting(Transport& transport) : transport_(transport) {}
+  [[nodiscard]] PackedBody packed(std::string rows) const override {
+    bytes += rows.size();
+    return transport_.packed(std::move(rows));
+  }
   void begin(UploadRequest request) override {
-    bytes += request.body.size();
     const std::string& range = request.headers.at(2).second;
     batches.emplace_back(std::stoull(range), std::stoull(range.substr(range.find('-') + 1)));
     transport_.begin(std::move(request));
@@ -332,7 +335,7 @@ class Counting final : public Transport {
   std::optional<UploadResponse> poll() override { return transport_.poll(); }
   void cancel() override { transport_.cancel(); }
   std::vector<std::pair<Sequence, Sequence>> batches;
-  std::uint64_t bytes = 0;
+  mutable std::uint64_t bytes = 0;
 
  private:
   Transport& transport_;

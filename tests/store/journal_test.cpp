@@ -168,6 +168,67 @@ TEST_CASE("a frozen batch has the same bytes and token after a crash, whatever w
   CHECK(f.range(f.freeze()) == "4-10");
 }
 
+TEST_CASE("a batch that was prepared is frozen by the commit that acknowledges the one before it", "[journal]") {
+  JournalFixture f;
+  require_ok(f.append(10));
+  Journal::BatchLimits limits;
+  limits.rows_max = 3;
+  CHECK(f.range(f.freeze(3)) == "1-3");
+  f.journal->prepare_next(limits);
+  CHECK(f.range(*f.journal->state().frozen) == "1-3");
+  require_ok(f.append(2));
+
+  SECTION("the same batch as it would have been") {
+    f.disk.fail(Fault::kFull);
+    CHECK_FALSE(f.journal->acknowledge_frozen().ok());
+    CHECK(f.range(*f.journal->state().frozen) == "1-3");
+    require_ok(f.journal->acknowledge_frozen());
+    const FrozenBatch next = f.journal->state().frozen.value();
+    CHECK(f.range(next) == "4-6");
+    CHECK(f.journal->state().acknowledged == 3);
+    const std::string body = taken(f.journal->batch_body(next));
+    CHECK(next.token == batch_token(f.journal->state().node, next.epoch, 4, 6, body));
+    CHECK(next.head == taken(decode_rows(body, 3)).back().entry.digest);
+    f.reopen();
+    CHECK(f.freeze().token == next.token);
+    require_ok(f.journal->acknowledge_frozen());
+    CHECK_FALSE(f.journal->state().frozen.has_value());
+  }
+  SECTION("what is not full is not prepared: it gathers more") {
+    limits.rows_max = 9;
+    require_ok(f.journal->acknowledge_frozen());
+    f.journal->prepare_next(limits);
+    require_ok(f.journal->acknowledge_frozen());
+    CHECK_FALSE(f.journal->state().frozen.has_value());
+  }
+  SECTION("a crash forgets it, and freezes nothing") {
+    f.reopen();
+    require_ok(f.journal->acknowledge_frozen());
+    CHECK_FALSE(f.journal->state().frozen.has_value());
+  }
+  SECTION("a wish to resend comes before it") {
+    require_ok(f.journal->resend_from(2));
+    require_ok(f.journal->acknowledge_frozen());
+    CHECK(f.range(f.freeze(3)) == "2-4");
+  }
+  SECTION("what is left of a batch that was halved comes before it") {
+    require_ok(f.journal->refreeze(2));
+    require_ok(f.journal->acknowledge_frozen());
+    CHECK(f.range(f.freeze(3)) == "3-5");
+  }
+  SECTION("and a row that is no longer set aside does") {
+    require_ok(f.journal->acknowledge_frozen());
+    require_ok(f.journal->refreeze(4));
+    require_ok(f.journal->park_frozen("no"));
+    require_ok(f.journal->resend_from(1));
+    CHECK(f.range(f.freeze(3)) == "1-3");
+    f.journal->prepare_next(limits);
+    require_ok(f.journal->unpark());
+    require_ok(f.journal->acknowledge_frozen());
+    CHECK(f.range(f.freeze(3)) == "4-6");
+  }
+}
+
 TEST_CASE("batches keep to rows and bytes, but a single entry always fits", "[journal]") {
   JournalFixture f;
   require_ok(f.append(4));

@@ -45,7 +45,11 @@ struct Sender {
   }
 
   UploadResponse send(const std::string& body = "rows", const std::string& token = "node-1:e:1-2:00") {
-    transport->begin(UploadRequest{.url_suffix_token = token, .headers = {{"Nodemeter-Node", "node-1"}}, .body = body});
+    PackedBody packed = transport->packed(body);
+    transport->begin(UploadRequest{.url_suffix_token = token,
+                                   .headers = {{"Nodemeter-Node", "node-1"}},
+                                   .body = std::move(packed.bytes),
+                                   .encoding = std::move(packed.encoding)});
     return await();
   }
 

@@ -21,9 +21,6 @@ constexpr std::size_t kRunBytesMax = 4u << 20;
 // Of a commit that queues what is stored already.
 constexpr std::size_t kWritesMax = 10'000;
 
-// A row ends with its digest: c4 20 and 32 bytes (store/FORMAT.md, column 24).
-constexpr std::size_t kDigestColumnBytes = 34;
-
 std::string chain_row(char prefix, const ChainKey& chain) { return prefix + chain_prefix(chain); }
 
 std::string run_row(const ChainKey& chain, std::uint64_t number) {
@@ -65,9 +62,8 @@ struct BranchRow {
   std::string row;
   // Whether it continues `before`.
   [[nodiscard]] bool follows(const Digest& before) const {
-    const std::string_view body =
-        std::string_view(row).substr(0, row.size() - std::min(row.size(), kDigestColumnBytes));
-    return chain_digest(before, body) == digest;
+    const std::optional<SealedRow> sealed = split_sealed(row);
+    return sealed && chain_digest(before, sealed->body) == digest;
   }
 };
 

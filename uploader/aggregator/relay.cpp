@@ -16,6 +16,7 @@ constexpr Milliseconds kLookInterval{1'000};
 class Relay::Turn final : public Transport {
  public:
   explicit Turn(Relay& relay) : relay_(relay) {}
+  [[nodiscard]] PackedBody packed(std::string rows) const override { return relay_.transport_.packed(std::move(rows)); }
   void begin(UploadRequest request) override {
     NM_ASSERT(relay_.holder_ == nullptr);
     relay_.holder_ = this;
