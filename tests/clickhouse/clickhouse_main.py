@@ -18,6 +18,7 @@ import agent_cases
 import answer_cases
 import delivery_cases
 import reading_cases
+import relay_cases
 from engine import ROOT, EngineError, EngineMissing, Server, library
 from fleet import CheckError, Cluster, checks_made, fresh, set_up, users
 from testsite import SiteError
@@ -28,6 +29,7 @@ from drain_main import drain  # noqa: E402  (the path above)
 
 NODES = ("n1", "n3")  # Their names put them on different shards.
 KILLED = "n2"
+RELAYED = ("n5", "n6")  # Behind a relay: the engine has no users for them.
 
 
 def main():
@@ -65,6 +67,7 @@ def main():
         case("codes from recorded answers", answer_cases.recorded_codes, probe)
         case("no code is left out", answer_cases.every_code_is_tried, ROOT)
         case("held until mended", agent_cases.held_until_mended, one_server, folder, binaries, "n1")
+        case("a relay passes on through kills", relay_cases.relay_is_killed, one_server, folder, binaries, RELAYED)
         case("another node's user is held", agent_cases.another_nodes_user, one_server, folder, binaries, "n1", "n3")
         case("refused rows are parked", agent_cases.refused_rows_are_parked, one_server, folder, binaries, "n3")
         case("a store that is used twice forks", agent_cases.a_copied_store_forks, one_server, folder, binaries, "n3")

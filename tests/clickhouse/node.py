@@ -62,7 +62,11 @@ class Node:
         (self.folder / "key").write_text(KEY)
         self.write_config(urls)
 
-    def write_config(self, urls, user=None):
+    def write_config(self, urls, user=None, bearer=None):
+        if bearer:
+            (self.folder / "bearer").write_text(bearer)
+        proof = (f'bearer_file = "{self.folder}/bearer"' if bearer else
+                 f'clickhouse_user = "{user or "node_" + self.name}"\nclickhouse_key_file = "{self.folder}/key"')
         self.config.write_text(f"""[node]
 id = "{self.name}"
 [source]
@@ -76,8 +80,7 @@ path = "{self.state}"
 [upload]
 url = {json.dumps(urls)}
 interval = "60s"
-clickhouse_user = "{user or 'node_' + self.name}"
-clickhouse_key_file = "{self.folder}/key"
+{proof}
 [live]
 name = "nodemeter-{self.name}-{os.getpid()}"
 """)

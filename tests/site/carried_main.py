@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from faults_main import scenario
-from testsite import Site, SiteError, main_guard, run, say
+from testsite import Site, SiteError, main_guard, run, say, wait_until
 
 
 class CarriedSite(Site):
@@ -56,7 +56,7 @@ def main():
         site.write_config()
         site.start_agent("--final")
         site.wait_for_agent()
-        site.wait_for(lambda: any(site.medium.glob("*.nmx")), "the agent wrote no file", site.agent)
+        wait_until(lambda: any(site.medium.glob("*.nmx")), "the agent wrote no file", site.agent)
         _, stranger = site.import_into(folder / "stranger")
         strange, _ = site.import_into(folder / "stranger")
         reports, site.key = site.import_into(site.store)
@@ -84,8 +84,8 @@ def main():
             (ack / f"{name}.json").write_text(json.dumps(report))
         carried = max(report["runs"][0]["acknowledged"] for report in reports.values())
         site.start_agent("--final")
-        site.wait_for(lambda: (site.status() or {"acknowledgedSequence": 0})["acknowledgedSequence"] >= carried,
-                      "the agent took no receipt", site.agent)
+        wait_until(lambda: (site.status() or {"acknowledgedSequence": 0})["acknowledgedSequence"] >= carried,
+                   "the agent took no receipt", site.agent)
         if site.agent.stop() != 0:
             raise SiteError(f"the agent failed\n{site.agent.tail()}")
         site.import_into(site.store)

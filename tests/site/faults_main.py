@@ -45,28 +45,68 @@ def scenario(dice):
             "events": events}
 
 
-class Faults:
-    """One seed."""
+class FaultyNode:
+    """A node whose way to the receiver suffers: an agent with simulated guests and fast time, and the proxy before it."""
 
-    def __init__(self, binaries, folder, seed):
+    def __init__(self, binaries, folder, seed, node="trial-node"):
         self.dice = random.Random(seed)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "scenario.json").write_text(json.dumps(scenario(self.dice)))
-        self.site = Site(folder, binaries, interval="10m", upload_interval=self.dice.choice(["0s", "60s", "20m"]),
+        self.site = Site(folder, binaries, node=node, interval="10m", upload_interval=self.dice.choice(["0s", "60s", "20m"]),
                          live=f"nodemeter-{folder.name}", plain=True)
         self.site.source = {"kind": "simulated", "scenario": str(folder / "scenario.json"), "speed": SPEED}
         self.proxy = None
         self.killed = Counter()
 
+    def start(self, port, config=None):
+        """`config`: what Site.write_config() takes for the proxy's port."""
+        self.proxy = FaultProxy(port, self.dice.random(), share=self.dice.choice([0.3, 0.6, 0.9]))
+        self.site.write_config(**(config(self.proxy.port) if config else {"port": self.proxy.port}))
+        self.site.start_agent()
+
+    def finish(self):
+        """The network heals, and the agent, killed once more, delivers what is left."""
+        self.site.agent.kill()
+        self.killed["agent"] += 1
+        self.proxy.share = 0
+        self.site.start_agent("--final")
+        self.site.wait_for_agent()
+        if self.site.agent.stop() != 0:
+            raise SiteError(f"the last agent failed\n{self.site.agent.tail()}")
+
+    def stop(self):
+        if self.proxy:
+            self.proxy.stop()
+        self.site.stop()
+
+    def judge(self, rows=None):
+        """How many records are the same at both ends, and what is wrong."""
+        here = self.site.nodemeter("journal", "verify", check=False)
+        parked = json.loads(self.site.nodemeter("journal", "info", "--json").stdout)["parked"]
+        ends = self.site.compare(rows)
+        complaints = []
+        for name in ("only_journal", "only_aggregator", "doubled"):
+            if ends[name]:
+                complaints.append(f"{name} {ends[name]}")
+        if here.returncode != 0:
+            complaints.append("the journal: " + here.stdout + here.stderr)
+        if parked:
+            complaints.append(f"parked {parked}")
+        if ends["same"] < 5:
+            complaints.append(f"only {ends['same']} records: nothing was tried")
+        return ends["same"], complaints
+
+
+class Faults(FaultyNode):
+    """One seed against the project's own aggregator."""
+
     def run(self, lie=False):
         site, dice = self.site, self.dice
         try:
             site.start_aggregator(simulated=True)
-            self.proxy = FaultProxy(site.port, dice.random(), share=dice.choice([0.3, 0.6, 0.9]))
+            self.start(site.port)
             self.proxy.lie = lie
-            site.write_config(port=self.proxy.port)
-            site.start_agent()
             for _ in range(dice.randint(2, 5)):
                 time.sleep(dice.uniform(0.02, 0.5))
                 who = dice.choice(["agent", "aggregator", "both"])
@@ -80,38 +120,15 @@ class Faults:
                 if who != "aggregator":
                     site.start_agent()
             time.sleep(dice.uniform(0.1, 0.6))
-            site.agent.kill()
-            self.killed["agent"] += 1
-            self.proxy.share = 0
-            site.start_agent("--final")
-            site.wait_for_agent()
-            if site.agent.stop() != 0:
-                raise SiteError(f"the last agent failed\n{site.agent.tail()}")
+            self.finish()
             site.aggregator.stop()
-            return self.judge()
+            same, complaints = self.judge()
+            there = site.aggregator_tool("verify", "--state", site.store, check=False)
+            if there.returncode != 0:
+                complaints.append("the aggregator: " + there.stdout + there.stderr)
+            return same, complaints
         finally:
-            if self.proxy:
-                self.proxy.stop()
-            site.stop()
-
-    def judge(self):
-        here = self.site.nodemeter("journal", "verify", check=False)
-        there = self.site.aggregator_tool("verify", "--state", self.site.store, check=False)
-        parked = json.loads(self.site.nodemeter("journal", "info", "--json").stdout)["parked"]
-        ends = self.site.compare()
-        complaints = []
-        for name in ("only_journal", "only_aggregator", "doubled"):
-            if ends[name]:
-                complaints.append(f"{name} {ends[name]}")
-        if here.returncode != 0:
-            complaints.append("the journal: " + here.stdout + here.stderr)
-        if there.returncode != 0:
-            complaints.append("the aggregator: " + there.stdout + there.stderr)
-        if parked:
-            complaints.append(f"parked {parked}")
-        if ends["same"] < 5:
-            complaints.append(f"only {ends['same']} records: nothing was tried")
-        return ends["same"], complaints
+            self.stop()
 
 
 def main():

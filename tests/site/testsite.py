@@ -80,6 +80,16 @@ class Process:
         return "".join(Path(self.log).read_text(errors="replace").splitlines(keepends=True)[-15:])
 
 
+def wait_until(condition, what, process=None, timeout=60):
+    end = time.monotonic() + timeout
+    while not condition():
+        if process and not process.running():
+            raise SiteError(f"{what}: it ended with {process.child.returncode}\n{process.tail()}")
+        if time.monotonic() > end:
+            raise SiteError(f"{what} within {timeout} s" + (f"\n{process.tail()}" if process else ""))
+        time.sleep(0.05)
+
+
 class Site:
     def __init__(self, folder, binaries, node="trial-node", interval="2s", upload_interval="5s", live=None,
                  plain=False):
@@ -124,17 +134,18 @@ class Site:
         if simulated:
             command.append("--allow-simulated")
         self.aggregator = Process(command, self.folder / "aggregator.log")
-        self.wait_for(port_file.exists, "the aggregator did not start", self.aggregator)
+        wait_until(port_file.exists, "the aggregator did not start", self.aggregator)
         # Restarts listen where the agent's configuration says.
         self.port = int(port_file.read_text())
 
-    def write_config(self, port=None):
-        """`port`: of something between agent and aggregator."""
+    def write_config(self, port=None, url=None, upload=""):
+        """`port`: of something between agent and aggregator; `url`, `upload`: of another receiver, further settings."""
         tls = self.folder / "tls"
         security = "" if self.plain else f"""ca_file = "{tls}/ca.pem"
 cert_file = "{tls}/node.pem"
 key_file = "{tls}/node.key"
 """
+        target = url or f"http{'' if self.plain else 's'}://127.0.0.1:{port or self.port}/"
         source = "\n".join(f"{key} = {json.dumps(value)}" for key, value in self.source.items())
         self.config.write_text(f"""[node]
 id = "{self.node}"
@@ -145,9 +156,9 @@ interval = "{self.interval}"
 [state]
 path = "{self.state}"
 [upload]
-url = ["http{'' if self.plain else 's'}://127.0.0.1:{port or self.port}/"]
+url = ["{target}"]
 interval = "{self.upload_interval}"
-{security}[live]
+{security}{upload}[live]
 name = "{self.live}"
 """)
 
@@ -155,21 +166,12 @@ name = "{self.live}"
         self.agent = Process([self.binaries / "nodemeter", "agent", "--config", self.config, *arguments],
                              self.folder / "agent.log")
 
-    def wait_for(self, condition, what, process=None, timeout=60):
-        end = time.monotonic() + timeout
-        while not condition():
-            if process and not process.running():
-                raise SiteError(f"{what}: it ended with {process.child.returncode}\n{process.tail()}")
-            if time.monotonic() > end:
-                raise SiteError(f"{what} within {timeout} s" + (f"\n{process.tail()}" if process else ""))
-            time.sleep(0.05)
-
     def status(self):
         done = self.nodemeter("status", "--json", check=False)
         return json.loads(done.stdout) if done.returncode == 0 else None
 
     def wait_for_agent(self):
-        self.wait_for(lambda: self.status() is not None, "the agent did not begin to meter", self.agent)
+        wait_until(lambda: self.status() is not None, "the agent did not begin to meter", self.agent)
 
     def stop(self):
         for process in (self.agent, self.aggregator):
@@ -185,10 +187,11 @@ name = "{self.live}"
         done = self.aggregator_tool("rows", "--state", self.store, "--json")
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def compare(self):
-        """Record by record: what is only here, only there, and how many are the same."""
+    def compare(self, rows=None):
+        """Record by record: what is only here, only there, and how many are the same. `rows`: of another receiver."""
         here = {(e["epoch"], e["sequence"], e["digest"]) for e in self.journal()}
-        rows = [(e["epoch"], e["sequence"], e["digest"]) for e in self.received()]
+        if rows is None:
+            rows = [(e["epoch"], e["sequence"], e["digest"]) for e in self.received()]
         there = set(rows)
         return {"same": len(here & there), "only_journal": sorted(here - there), "only_aggregator": sorted(there - here),
                 "doubled": len(rows) - len(there)}

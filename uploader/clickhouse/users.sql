@@ -26,6 +26,10 @@ CREATE ROW POLICY IF NOT EXISTS nothing ON metering.journal FOR SELECT USING 0 T
 CREATE USER IF NOT EXISTS node_n1 IDENTIFIED WITH sha256_hash BY 'PASSWORD_SHA256' DEFAULT ROLE nodemeter_node SETTINGS PROFILE nodemeter_node;
 GRANT nodemeter_node TO node_n1;
 
+-- An aggregator that passes on what its nodes send: it may write for any node.
+CREATE USER IF NOT EXISTS relay_site_a IDENTIFIED WITH sha256_hash BY 'PASSWORD_SHA256' DEFAULT ROLE nodemeter_node SETTINGS PROFILE nodemeter_node;
+GRANT nodemeter_node TO relay_site_a;
+
 -- A tenant.
 CREATE USER IF NOT EXISTS tenant_a IDENTIFIED WITH sha256_hash BY 'PASSWORD_SHA256' DEFAULT ROLE nodemeter_tenant SETTINGS PROFILE nodemeter_reader;
 GRANT nodemeter_tenant TO tenant_a;

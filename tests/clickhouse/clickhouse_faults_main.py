@@ -1,0 +1,163 @@
+"""Goal: whatever the network does and whenever agents and a real ClickHouse are killed, the table ends with exactly the
+journals' records.
+
+Method: as tests/site/faults_main.py, with the engine in the place of the aggregator. Because it takes a while to start,
+some nodes, each with its own seed and proxy, suffer together: it is killed with SIGKILL under all of them. Then the
+network heals, the agents finish, and for each node the table has every record of its journal once (FINAL) with its
+digest, nothing else, and no finding. Last, a row is removed and another forged: the judge must notice both.
+
+    clickhouse_faults_main.py BINARIES FOLDER [SEEDS] [FIRST] [MINUTES]
+
+Ends with 77 (skipped) only if the engine is neither in the cache nor to be had from the registry.
+"""
+
+import random
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "site"))
+
+from faults_main import FaultyNode  # noqa: E402  (the path above)
+from testsite import SiteError, say  # noqa: E402
+
+from engine import KEY, EngineError, EngineMissing, Server, library  # noqa: E402
+from fleet import copy_of, deliver, fresh, set_up, users, without_trial_mark  # noqa: E402
+from node import insert_url  # noqa: E402
+
+TOGETHER = 4  # Nodes under one engine at a time.
+
+
+class Group:
+    """Some seeds at once."""
+
+    def __init__(self, server, binaries, folder, seeds):
+        self.server = server
+        self.dice = random.Random(f"group of {seeds}")
+        self.nodes = [FaultyNode(binaries, folder / str(seed), seed, node=f"f{place}") for place, seed in enumerate(seeds)]
+        self.kills = 0
+
+    def config(self, node, port):
+        key = node.site.folder / "key"
+        key.write_text(KEY)
+        return {"url": insert_url(SimpleNamespace(http_port=port)),
+                "upload": f'clickhouse_user = "node_{node.site.node}"\nclickhouse_key_file = "{key}"\n'}
+
+    def run(self):
+        dice = self.dice
+        try:
+            for node in self.nodes:
+                node.start(self.server.http_port, lambda port, node=node: self.config(node, port))
+            for _ in range(dice.randint(2, 4)):
+                time.sleep(dice.uniform(0.1, 0.6))
+                victims = [node for node in self.nodes if dice.random() < 0.5]
+                for node in victims:
+                    node.site.agent.kill()
+                    node.killed["agent"] += 1
+                if not victims or dice.random() < 0.6:
+                    self.kills += 1
+                    self.server.kill()
+                    self.server.start()
+                for node in victims:
+                    node.site.start_agent()
+            time.sleep(dice.uniform(0.1, 0.6))
+            for node in self.nodes:
+                node.finish()
+        finally:
+            for node in self.nodes:
+                node.stop()
+
+    def judge(self, node):
+        where = f"node_id = '{node.site.node}'"
+        rows = self.server.rows(f"SELECT toString(epoch), seq, lower(hex(digest)) FROM metering.journal FINAL WHERE {where}")
+        same, complaints = node.judge(rows)
+        findings = self.server.rows(f"SELECT * FROM metering.findings WHERE {where}")
+        if findings:
+            complaints.append(f"findings {findings}")
+        return same, complaints
+
+    def judge_is_awake(self):
+        """A row is removed, another forged: what is said about both?"""
+        node = self.nodes[0]
+        self.server.run("ALTER TABLE metering.journal DELETE WHERE node_id = 'f0' AND seq = 3", mutations_sync=2)
+        body = copy_of(self.server, "node_id = 'f0' AND seq = 2")
+        deliver(self.server, "node_f0", body[:-32] + bytes(32), "forged")
+        noticed = " ".join(self.judge(node)[1])
+        return all(word in noticed for word in ("only_journal", "only_aggregator", "'hole'", "'fork'"))
+
+
+class Totals:
+    def __init__(self):
+        self.seeds = self.records = self.copies = 0
+        self.bad = []
+        self.kills, self.faults = Counter(), Counter()
+
+    def take(self, group, seeds):
+        for node, seed in zip(group.nodes, seeds, strict=True):
+            same, complaints = group.judge(node)
+            self.seeds += 1
+            self.records += same
+            self.kills += node.killed
+            self.faults += node.proxy.counts
+            if complaints:
+                self.bad.append(seed)
+                say(f"seed {seed}: " + "; ".join(complaints))
+        self.kills["engine"] += group.kills
+        self.copies += group.server.value("SELECT count() FROM metering.journal")
+
+    def text(self):
+        return (f"{self.seeds} seeds, {len(self.bad)} with complaints {self.bad or ''}: {self.records} records the same at both "
+                f"ends, in {self.copies} rows before repeats are removed; kills {dict(self.kills)}; connections {dict(self.faults)}")
+
+
+def run(binaries, folder, first, count, minutes):
+    end = time.monotonic() + minutes * 60
+    server = Server(folder / "server", users([f"f{place}" for place in range(TOGETHER)]))
+    totals = Totals()
+    try:
+        server.start()
+        set_up(server, "one-server.sql", without_trial_mark("one-server.sql"))
+        for at in range(first, first + count, TOGETHER):
+            seeds = range(at, min(at + TOGETHER, first + count))
+            group = Group(server, binaries, folder, seeds)
+            group.run()
+            last = seeds.stop == first + count or time.monotonic() > end
+            totals.take(group, seeds)
+            if last:
+                break
+            server.run("TRUNCATE TABLE metering.journal")
+            for seed in set(seeds) - set(totals.bad):
+                shutil.rmtree(folder / str(seed))
+        say(totals.text())
+        if not totals.bad and not group.judge_is_awake():
+            say("the judge does not notice a row that is missing, or one that was forged")
+            return 1
+        return 1 if totals.bad else 0
+    finally:
+        server.stop()
+
+
+def main():
+    binaries, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+    seeds = int(sys.argv[3]) if len(sys.argv) > 3 else 12
+    first = int(sys.argv[4]) if len(sys.argv) > 4 else int(time.time()) % 1_000_000_000
+    minutes = float(sys.argv[5]) if len(sys.argv) > 5 else 60
+    try:
+        library()
+    except EngineMissing as error:
+        say(f"SKIPPED: ClickHouse is not tested here: {error}")
+        return 77
+    fresh(folder)
+    say(f"seeds from {first}")
+    try:
+        return run(binaries, folder, first, seeds, minutes)
+    except (EngineError, SiteError) as error:
+        print(f"FAILED: {error}\nstate for inspection: {folder}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
