@@ -184,12 +184,12 @@ Status Uploader::send(const InFlight& next) {
   PackedBody body;
   if (ready_ && ready_->token == next.batch.token) {
     body = std::move(ready_->body);
+    ready_.reset();
   } else {
     Result<std::string> rows = outbox_.batch_body(next.batch);
     if (!rows) return rows.error();
     body = transport_.packed(std::move(*rows));
   }
-  ready_.reset();
   state_.attempt = next.batch.token == last_token_ ? state_.attempt + 1 : 1;
   last_token_ = next.batch.token;
   state_.phase = "sending";
@@ -204,6 +204,8 @@ Status Uploader::send(const InFlight& next) {
 void Uploader::prepare_next() {
   if (in_flight_->aim == Aim::kProbe || search_) return;
   const std::optional<FrozenBatch> next = outbox_.prepare_next(options_.limits);
+  if (next && ready_ && ready_->token == next->token) return;
+  ready_.reset();
   if (!next) return;
   // A fault shows when the batch is frozen and read again.
   Result<std::string> rows = outbox_.batch_body(*next);
