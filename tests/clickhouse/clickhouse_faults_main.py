@@ -29,6 +29,7 @@ from fleet import copy_of, deliver, fresh, set_up, users, without_trial_mark  # 
 from node import insert_url  # noqa: E402
 
 TOGETHER = 4  # Nodes under one engine at a time.
+ENGINE_DEATHS_MAX = 5  # It may crash, which is its own affair, but not for ever.
 
 
 class Group:
@@ -38,7 +39,7 @@ class Group:
         self.server = server
         self.dice = random.Random(f"group of {seeds}")
         self.nodes = [FaultyNode(binaries, folder / str(seed), seed, node=f"f{place}") for place, seed in enumerate(seeds)]
-        self.kills = 0
+        self.kills = self.deaths = 0
 
     def config(self, node, port):
         key = node.site.folder / "key"
@@ -60,15 +61,33 @@ class Group:
                 if not victims or dice.random() < 0.6:
                     self.kills += 1
                     self.server.kill()
-                    self.server.start()
+                self.revive()
                 for node in victims:
                     node.site.start_agent()
             time.sleep(dice.uniform(0.1, 0.6))
             for node in self.nodes:
-                node.finish()
+                self.finish(node)
         finally:
             for node in self.nodes:
                 node.stop()
+
+    def revive(self):
+        """The engine is up again, also if it ended by itself: then that was one fault more."""
+        if self.server.child.poll() is not None:
+            self.server.close_stopper()
+            self.server.start()
+
+    def finish(self, node):
+        for _ in range(ENGINE_DEATHS_MAX):
+            try:
+                node.finish()
+                return
+            except SiteError:
+                if self.server.child.poll() is None:
+                    raise
+                self.deaths += 1
+                self.revive()
+        raise EngineError("the engine ends again and again")
 
     def judge(self, node):
         where = f"node_id = '{node.site.node}'"
@@ -106,6 +125,7 @@ class Totals:
                 self.bad.append(seed)
                 say(f"seed {seed}: " + "; ".join(complaints))
         self.kills["engine"] += group.kills
+        self.kills["engine by itself"] += group.deaths
         self.copies += group.server.value("SELECT count() FROM metering.journal")
 
     def text(self):
