@@ -78,7 +78,7 @@ def drain(binaries, folder, entries, rounds=1):
         for _ in range(rounds):
             said += send_with_uploader(server, binaries, folder, entries)
             counted(server, rows)
-            server.run("TRUNCATE TABLE metering.journal")  # Forgets the tokens, too.
+            server.run("TRUNCATE TABLE metering.journal")
             seconds, cpu, size = send_with_curl(server, folder)
             counted(server, rows)
             said += (f"{'curl':12} {seconds:8.2f} s  {rows / seconds:8.0f} entries/s  {cpu:6.2f} s of processor, "

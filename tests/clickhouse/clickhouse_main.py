@@ -67,6 +67,7 @@ def main():
         case("codes from recorded answers", answer_cases.recorded_codes, probe)
         case("no code is left out", answer_cases.every_code_is_tried, ROOT)
         case("held until mended", agent_cases.held_until_mended, one_server, folder, binaries, "n1")
+        case("a crash leaves no token without rows", delivery_cases.a_crash_leaves_no_token, one_server, "n1")
         case("a relay passes on through kills", relay_cases.relay_is_killed, one_server, folder, binaries, RELAYED)
         case("another node's user is held", agent_cases.another_nodes_user, one_server, folder, binaries, "n1", "n3")
         case("refused rows are parked", agent_cases.refused_rows_are_parked, one_server, folder, binaries, "n3")

@@ -1,11 +1,12 @@
 """Rows and sums: what the agent delivers is what ClickHouse shows, once, whatever is sent again."""
 
 import json
+import shutil
 from collections import defaultdict
 from decimal import Decimal
 
 from fleet import check, copy_of, deliver
-from node import MOVING_VM, Node, expected_row, insert_url, stored_rows
+from node import COLUMNS, MOVING_VM, Node, expected_row, insert_url, stored_rows
 
 
 def compare_rows(server, node):
@@ -105,6 +106,27 @@ def repeats_collapse(cluster, nodes):
     cluster.on_shards("OPTIMIZE TABLE metering.journal_local FINAL")
     check("merged away", first.value(f"SELECT count() FROM metering.journal WHERE {where}"), before)
     compare_rows(first, node)
+
+
+def a_crash_leaves_no_token(server, name):
+    """What a kill just before the rows are in their place leaves behind: the repeat must not pass for stored."""
+    columns = ", ".join("toUInt64(999999)" if column == "seq" else f"`{column}`" for column in COLUMNS)
+    body = server.ask(f"SELECT {columns} FROM metering.journal FINAL WHERE node_id = '{name}' LIMIT 1 FORMAT MsgPack").body
+
+    def parts():
+        return set(server.rows("SELECT path FROM system.parts WHERE database = 'metering' AND table = 'journal' AND active"))
+
+    server.run("SYSTEM STOP MERGES metering.journal")
+    before = parts()
+    check("the row is stored", deliver(server, "node_" + name, body, "crash").status, 200)
+    [(made,)] = parts() - before
+    server.kill()
+    shutil.rmtree(made)
+    server.start()
+    check("it is gone", server.value("SELECT count() FROM metering.journal WHERE seq = 999999"), 0)
+    check("its repeat is acknowledged", deliver(server, "node_" + name, body, "crash").status, 200)
+    check("and stored", server.value("SELECT count() FROM metering.journal WHERE seq = 999999"), 1)
+    server.run("ALTER TABLE metering.journal DELETE WHERE seq = 999999", mutations_sync=2)
 
 
 def a_fork_shows(cluster, nodes):

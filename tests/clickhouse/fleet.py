@@ -7,6 +7,8 @@ from engine import SCHEMA, Server, free_ports, key_digest
 from node import COLUMNS
 
 REPLICATED = "ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/metering/journal_local', '{replica}')"
+# Tokens without a keeper, so that what they do shows. Nothing here kills a server while it takes rows in: see one-server.sql.
+TOKENS = ("SETTINGS replicated_deduplication_window", "SETTINGS non_replicated_deduplication_window = 200000, replicated_deduplication_window")
 NODE_BLOCK = ("<node_n1>", "</node_n1>")
 
 
@@ -65,7 +67,7 @@ class Cluster:
         for server in self.servers:
             server.start()
         for server in self.servers:
-            set_up(server, "cluster.sql", [(REPLICATED, "ReplacingMergeTree"), *without_trial_mark("cluster.sql")])
+            set_up(server, "cluster.sql", [(REPLICATED, "ReplacingMergeTree"), TOKENS, *without_trial_mark("cluster.sql")])
 
     def stop(self):
         for server in self.servers:

@@ -81,7 +81,6 @@ def relay_is_killed(server, folder, binaries, names):
             rows = compare_rows(server, node)
             mine = f"node_id = '{node.name}'"
             check(f"{node.name}: enough was passed on", rows > 20, True)
-            check(f"{node.name}: tokens kept repeats out", server.value(f"SELECT count() FROM metering.journal WHERE {mine}"), rows)
             check(f"{node.name}: no findings", server.rows(f"SELECT * FROM metering.findings WHERE {mine}"), [])
     finally:
         for node in nodes:

@@ -50,9 +50,8 @@ PARTITION BY toYYYYMM(usage_start)
 PRIMARY KEY (tenant_id, subscription_id, vm_id, usage_start)
 ORDER BY (tenant_id, subscription_id, vm_id, usage_start, node_id, epoch, seq, digest)
 -- Repeats by token, for a week (604 800 s; the default is an hour). What comes later still collapses by the key. A batch
--- is durable before it is acknowledged. The first window is for a table that is not replicated.
-SETTINGS non_replicated_deduplication_window = 200000,
-         replicated_deduplication_window = 200000, replicated_deduplication_window_seconds = 604800,
+-- is durable before it is acknowledged.
+SETTINGS replicated_deduplication_window = 200000, replicated_deduplication_window_seconds = 604800,
          fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Nodes write here, on whichever server, and everybody reads here. All rows of one node are on one shard: FINAL, which

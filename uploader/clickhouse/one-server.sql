@@ -48,6 +48,7 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(usage_start)
 PRIMARY KEY (tenant_id, subscription_id, vm_id, usage_start)
 ORDER BY (tenant_id, subscription_id, vm_id, usage_start, node_id, epoch, seq, digest)
--- Repeats by token: counted in blocks, enough for a week of 1000 nodes that send once an hour. What comes later still
--- collapses by the key. A batch is durable before it is acknowledged.
-SETTINGS non_replicated_deduplication_window = 200000, fsync_after_insert = 1, fsync_part_directory = 1;
+-- No repeats by token: a table that is not replicated notes the token before the rows are in their place, so that a crash
+-- between makes it take the rows for a repeat, and acknowledge them, for good. Repeats collapse by the key. A batch is
+-- durable before it is acknowledged.
+SETTINGS non_replicated_deduplication_window = 0, fsync_after_insert = 1, fsync_part_directory = 1;
