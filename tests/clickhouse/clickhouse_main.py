@@ -16,6 +16,7 @@ from pathlib import Path
 
 import agent_cases
 import answer_cases
+import commerce_cases
 import delivery_cases
 import reading_cases
 import relay_cases
@@ -55,6 +56,7 @@ def main():
         case("two shards and one server start", start, cluster, one_server)
         case("the schema is the agent's", reading_cases.schema_is_the_agents, cluster, one_server)
         case("the users as SQL can be read", reading_cases.users_as_sql_can_be_read, one_server)
+        case("commerce is the embedded aggregator's", commerce_cases.commerce_is_the_embedded_ones, one_server, folder, binaries)
         nodes += case("two nodes deliver", delivery_cases.two_nodes_deliver, cluster, folder, binaries, NODES)
         case("repeats collapse", delivery_cases.repeats_collapse, cluster, nodes)
         case("a fork shows", delivery_cases.a_fork_shows, cluster, nodes)
