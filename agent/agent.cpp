@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "platform/contract.h"
+#include "platform/process.h"
 #include "platform/text.h"
 #include "store/reader.h"
 
@@ -342,6 +343,7 @@ LiveNode Agent::live_node() {
   node.state = phase_word(phase_);
   node.reason = reason_;
   if (reason_.empty() && meter_.node().last_utc < store_noticed_ + std::chrono::days(1)) node.reason = store_notice_;
+  node.process_id = current_process();
   node.started = started_;
   node.sampled = meter_.node().last_utc;
   node.sampled_monotonic = meter_.node().last_sample;
@@ -383,6 +385,25 @@ LiveNode Agent::live_node() {
   return node;
 }
 
+namespace {
+
+// What was recorded and what the open hours hold on top of it.
+void add_registers(const VmState& vm, LiveVm& row) {
+  for (const MeterInfo& info : meter_catalogue()) {
+    if (info.index == MeterIndex::kWindowsVmHours) continue;
+    std::uint64_t sum = at(vm.registers, info.index);
+    if (info.index == MeterIndex::kBaseVmHours) sum += at(vm.registers, MeterIndex::kWindowsVmHours);
+    bool known = sum != 0;
+    for (const auto& [hour, open] : vm.hours) {
+      sum += at(open.quantity, info.index);
+      known = known || (open.metered & (1u << static_cast<unsigned>(info.index))) != 0;
+    }
+    if (known) row.registers[static_cast<std::size_t>(info.index)] = sum;
+  }
+}
+
+}  // namespace
+
 std::vector<LiveVm> Agent::live_vms() const {
   constexpr std::int64_t kHourMs = 3'600'000;
   const std::int64_t hour = meter_.node().last_utc.time_since_epoch().count() / kHourMs;
@@ -397,6 +418,7 @@ std::vector<LiveVm> Agent::live_vms() const {
     row.tenant = vm.owner->tenant;
     row.owner_known = vm.owner->known;
     row.billable = vm.owner->billable;
+    row.windows_licence = vm.owner->windows_licence;
     row.power = static_cast<std::uint8_t>(vm.levels.power);
     row.vcores = vm.levels.vcores;
     row.memory_mib = vm.levels.memory_mib;
@@ -417,6 +439,7 @@ std::vector<LiveVm> Agent::live_vms() const {
       row.hour_gap_ms = static_cast<std::uint64_t>(std::max<std::int64_t>(0, open->second.gap_ms));
       row.status = open->second.status;
     }
+    add_registers(vm, row);
     rows.push_back(std::move(row));
   }
   return rows;

@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::size_t kOptionalBytes = 9;
 constexpr std::size_t kTextBytes = 4 + kLiveTextMax;
-constexpr std::size_t kVmBytesMax = 3 * 16 + kTextBytes + 3 + 4 + 8 + 8 + 5 * kOptionalBytes + 8 + 8 + 4;
+constexpr std::size_t kVmBytesMax =
+    3 * 16 + kTextBytes + 4 + 4 + 8 + 8 + (5 + kMeterCount) * kOptionalBytes + 8 + 8 + 4;
 constexpr std::size_t kNodeBytesMax = 7 * kTextBytes + 16 + 18 * 8 + 3 + 16;
 
 // At most kLiveTextMax bytes, cut between two characters.
@@ -110,6 +111,7 @@ void put(ByteWriter& out, const LiveVm& vm) {
   out.uuid(vm.tenant);
   out.boolean(vm.owner_known);
   out.boolean(vm.billable);
+  out.boolean(vm.windows_licence);
   out.u8(vm.power);
   out.u32(vm.vcores);
   out.u64(vm.memory_mib);
@@ -122,6 +124,7 @@ void put(ByteWriter& out, const LiveVm& vm) {
   out.u64(vm.hour_vcore_ms);
   out.u64(vm.hour_gap_ms);
   out.u32(vm.status);
+  for (const std::optional<std::uint64_t>& value : vm.registers) put(out, value);
 }
 
 LiveVm take_vm(ByteReader& in) {
@@ -132,6 +135,7 @@ LiveVm take_vm(ByteReader& in) {
   vm.tenant = in.uuid();
   vm.owner_known = in.boolean();
   vm.billable = in.boolean();
+  vm.windows_licence = in.boolean();
   vm.power = in.u8();
   vm.vcores = in.u32();
   vm.memory_mib = in.u64();
@@ -144,6 +148,7 @@ LiveVm take_vm(ByteReader& in) {
   vm.hour_vcore_ms = in.u64();
   vm.hour_gap_ms = in.u64();
   vm.status = in.u32();
+  for (std::optional<std::uint64_t>& value : vm.registers) value = take_optional(in);
   return vm;
 }
 

@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "platform/clock.h"
 #include "platform/ids.h"
 #include "platform/result.h"
+#include "store/meters.h"
 
 namespace nodemeter {
 
@@ -31,6 +33,7 @@ struct LiveVm {
   Uuid tenant;
   bool owner_known = false;
   bool billable = true;
+  bool windows_licence = false;
   std::uint8_t power = 0;  // collectors' Power.
   std::uint32_t vcores = 0;
   std::uint64_t memory_mib = 0;
@@ -42,6 +45,10 @@ struct LiveVm {
   std::uint64_t hour_vcore_ms = 0;  // This hour so far.
   std::uint64_t hour_gap_ms = 0;
   std::uint32_t status = 0;  // status_bit, of the open hour.
+  // All that this store ever metered of the VM, the open hours included: by MeterIndex, in base units. A value never
+  // falls while the VM is here. Under kBaseVmHours stand both vcore meters, because which of them an open hour belongs
+  // to is decided at its end; kWindowsVmHours has no value. Nothing: never known.
+  std::array<std::optional<std::uint64_t>, kMeterCount> registers;
 };
 
 struct LiveNode {
@@ -89,7 +96,7 @@ class LiveWriter {
  public:
   virtual ~LiveWriter() = default;
   // Creates the segment `name`, replacing a stale one. `group` may read it ("" or unknown: only this account). The
-  // segment goes with the writer. Memory: about 300 bytes per VM that is published, twice.
+  // segment goes with the writer. Memory: about 450 bytes per VM that is published, twice.
   // kLocked: the process that publishes under that name still runs. kUnavailable with errno, kPermissionDenied.
   // A larger node than `vms_max` shows the first ones and says how many are left out.
   static Result<std::unique_ptr<LiveWriter>> create(const std::string& name, const std::string& group,

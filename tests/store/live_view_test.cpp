@@ -102,6 +102,9 @@ TEST_CASE("what is published is read back, every field of it", "[live]") {
   vm.network_transmit_bytes_per_s = 0;
   vm.hour_gap_ms = 17;
   vm.status = status_bit::kGap;
+  vm.windows_licence = true;
+  for (std::size_t i = 0; i < kMeterCount; ++i) vm.registers[i] = 18 + i;
+  vm.registers[1].reset();
   writer->publish(s);
 
   const LiveSnapshot got = taken(read_live_view(name));
@@ -126,6 +129,7 @@ TEST_CASE("what is published is read back, every field of it", "[live]") {
   CHECK((!v.cpu_permille && v.disk_read_bytes_per_s == 16u && !v.disk_write_bytes_per_s));
   CHECK((!v.network_receive_bytes_per_s && v.network_transmit_bytes_per_s == 0u));
   CHECK((v.hour_vcore_ms == vm.hour_vcore_ms && v.hour_gap_ms == 17 && v.status == status_bit::kGap));
+  CHECK((v.windows_licence && v.registers == vm.registers));
 }
 
 TEST_CASE("texts are cut between characters, and VMs beyond the segment are counted", "[live]") {
