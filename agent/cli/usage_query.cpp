@@ -28,21 +28,6 @@ constexpr Milliseconds kLookBack = kDay;
 
 // --- Completeness ---------------------------------------------------------------------------------------------------
 
-struct Span {
-  UtcTime from;
-  UtcTime to;
-};
-
-// A gap's exact bounds stand in its detail; the columns hold whole seconds around them.
-Span gap_span(const Entry& entry) {
-  const auto fields = detail_fields(entry.detail);
-  const auto instant = [&](const char* key, UtcTime otherwise) {
-    const auto field = fields.find(key);
-    return field == fields.end() ? otherwise : parse_time(field->second).value_or(otherwise);
-  };
-  return {instant("from", entry.usage_start), instant("to", entry.usage_end)};
-}
-
 class Coverage {
  public:
   explicit Coverage(const UsageQuery& query) : query_(query) {
@@ -52,7 +37,7 @@ class Coverage {
   }
 
   void gap(const Entry& entry) {
-    const Span span = gap_span(entry);
+    const GapSpan span = gap_span(entry);
     if (query_.by == TimeAxis::kReported) {
       if (HourState* hour = at(entry.reported_at)) hour->unobserved_ms += ms(span.to - span.from);
       return;
@@ -101,7 +86,7 @@ class Coverage {
   }
 
   template <class Visit>
-  void overlap(Span span, Visit visit) {
+  void overlap(GapSpan span, Visit visit) {
     span.from = std::max(span.from, query_.start);
     span.to = std::min(span.to, query_.end);
     while (span.from < span.to) {
@@ -175,6 +160,15 @@ void cut_page(UsageAnswer& answer, const UsageQuery& query, const UsagePage& pag
 
 }  // namespace
 
+GapSpan gap_span(const Entry& entry) {
+  const auto fields = detail_fields(entry.detail);
+  const auto instant = [&](const char* key, UtcTime otherwise) {
+    const auto field = fields.find(key);
+    return field == fields.end() ? otherwise : parse_time(field->second).value_or(otherwise);
+  };
+  return {instant("from", entry.usage_start), instant("to", entry.usage_end)};
+}
+
 bool UsageAnswer::complete() const {
   return std::all_of(hours.begin(), hours.end(), [](const HourState& hour) { return hour.complete(); });
 }
@@ -207,6 +201,37 @@ std::string UsageAnswer::shortfall() const {
   return text;
 }
 
+Result<std::vector<HourState>> visit_usage(const Reader& reader, const JournalState& state, const UsageQuery& query,
+                                           Sequence pinned, const UsageVisit& visit) {
+  Coverage coverage(query);
+  const Result<std::optional<UtcTime>> begins = journal_begins(reader, state, query.by);
+  if (!begins) return begins.error();
+  const Result<UtcTime> closed = closed_until(reader, state, query.by);
+  if (!closed) return closed.error();
+  coverage.begins_at(begins->value_or(query.end));
+  coverage.open_from(*closed);
+
+  const Result<Sequence> first = reader.first_reported_at(std::max(UtcTime{}, query.start - kLookBack));
+  if (!first) return first.error();
+  std::uint64_t position = 0;
+  const auto look = [&](const Entry& entry, std::string_view) {
+    if (entry.epoch == state.epoch && entry.sequence > pinned) return false;
+    ++position;
+    if (entry.kind == EntryKind::kGap && gap_matters(query, entry)) {
+      coverage.gap(entry);
+      visit(entry, position);
+    }
+    if (entry.kind == EntryKind::kUsage && usage_matches(query, entry) && in_range(query, entry)) {
+      coverage.usage(entry);
+      visit(entry, position);
+    }
+    return true;
+  };
+  Status read = reader.for_each(std::max(*first, state.oldest_kept), look, kAllEpochs);
+  if (!read) return read.error();
+  return coverage.take();
+}
+
 Result<UsageAnswer> query_usage(const Reader& reader, const UsageQuery& query, const UsagePage& page) {
   if (Status range = check_range(query); !range) return range.error();
   const Result<JournalState> state = reader.state();
@@ -221,31 +246,13 @@ Result<UsageAnswer> query_usage(const Reader& reader, const UsageQuery& query, c
     }
     from = *given;
   }
-  Coverage coverage(query);
-  const Result<std::optional<UtcTime>> begins = journal_begins(reader, *state, query.by);
-  if (!begins) return begins.error();
-  const Result<UtcTime> closed = closed_until(reader, *state, query.by);
-  if (!closed) return closed.error();
-  coverage.begins_at(begins->value_or(query.end));
-  coverage.open_from(*closed);
-
-  const Result<Sequence> first = reader.first_reported_at(std::max(UtcTime{}, query.start - kLookBack));
-  if (!first) return first.error();
   UsageAnswer answer;
-  std::uint64_t position = 0;
-  const auto visit = [&](const Entry& entry, std::string_view) {
-    if (entry.epoch == state->epoch && entry.sequence > from.pinned) return false;
-    ++position;
-    if (entry.kind == EntryKind::kGap && gap_matters(query, entry)) coverage.gap(entry);
-    if (entry.kind == EntryKind::kUsage && usage_matches(query, entry) && in_range(query, entry)) {
-      coverage.usage(entry);
-      add_usage(answer.rows, query, entry, position);
-    }
-    return true;
-  };
-  Status read = reader.for_each(std::max(*first, state->oldest_kept), visit, kAllEpochs);
-  if (!read) return read.error();
-  answer.hours = coverage.take();
+  Result<std::vector<HourState>> hours =
+      visit_usage(reader, *state, query, from.pinned, [&](const Entry& entry, std::uint64_t position) {
+        if (entry.kind == EntryKind::kUsage) add_usage(answer.rows, query, entry, position);
+      });
+  if (!hours) return hours.error();
+  answer.hours = std::move(*hours);
   cut_page(answer, query, page, from, continued);
   return answer;
 }

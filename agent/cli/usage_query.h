@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,22 @@ struct UsageAnswer {
   // "2 of 24 hours are open, 1 has gaps (…)"; "" if complete.
   [[nodiscard]] std::string shortfall() const;
 };
+
+// Every usage entry that the query is about, and every gap entry that may concern it; `position` counts up from the
+// oldest.
+using UsageVisit = std::function<void(const Entry& entry, std::uint64_t position)>;
+
+// Visits them as of entry `pinned` of the newest epoch, and gives the state of each hour of the range, which
+// check_range() has passed. Errors as query_usage.
+Result<std::vector<HourState>> visit_usage(const Reader& reader, const JournalState& state, const UsageQuery& query,
+                                           Sequence pinned, const UsageVisit& visit);
+
+// When a gap entry began and ended: exact bounds stand in its detail, the columns hold whole seconds around them.
+struct GapSpan {
+  UtcTime from;
+  UtcTime to;
+};
+GapSpan gap_span(const Entry& entry);
 
 struct UsagePage {
   std::size_t size = 0;      // 0: all rows.
