@@ -18,7 +18,7 @@ constexpr std::size_t kOptionalBytes = 9;
 constexpr std::size_t kTextBytes = 4 + kLiveTextMax;
 constexpr std::size_t kVmBytesMax =
     3 * 16 + kTextBytes + 4 + 4 + 8 + 8 + (5 + kMeterCount) * kOptionalBytes + 8 + 8 + 4;
-constexpr std::size_t kNodeBytesMax = 7 * kTextBytes + 16 + 18 * 8 + 3 + 16;
+constexpr std::size_t kNodeBytesMax = 8 * kTextBytes + 16 + 20 * 8 + 3 + 16;
 
 // At most kLiveTextMax bytes, cut between two characters.
 std::string_view cut(std::string_view text) {

@@ -21,7 +21,7 @@
 
 namespace nodemeter {
 
-inline constexpr std::uint32_t kLiveFormat = 3;
+inline constexpr std::uint32_t kLiveFormat = 4;
 
 // Text in the segment is cut to these many bytes (at a character boundary).
 inline constexpr std::size_t kLiveTextMax = 96;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <ostream>
 
+#include "agent/cli/help_verb.h"
 #include "agent/cli/terminal.h"
 #include "agent/cli/verbs.h"
 #include "agent/simulate.h"
@@ -21,9 +22,11 @@ struct CommandLine {
 
   const Console& console;
   CommonOptions common;
+  StatusOptions status;
   TopOptions top;
   UsageOptions usage;
   RangeOptions range;
+  ReportOptions report;
   AcknowledgeOptions acknowledge;
   CatOptions cat;
   VerifyOptions verify;
@@ -32,6 +35,7 @@ struct CommandLine {
   PruneOptions prune;
   std::string backup_target;
   AgentVerbOptions agent;
+  HelpOptions help;
   SimulateOptions simulate;
   std::string config_file;
   std::string simulate_scenario;
@@ -46,9 +50,10 @@ CLI::App& add_verb(CLI::App& parent, const std::string& name, const std::string&
 }
 
 void add_config(CLI::App& verb, CommonOptions& common) {
-  verb.add_option("--config", common.config,
-                  "Configuration file (default /etc/nodemeter/nodemeter.toml, if it exists)");
-  verb.add_option("--state", common.state, "State directory (default: as configured, /var/lib/nodemeter)");
+  verb.add_option("--config", common.config, "Configuration file (default /etc/nodemeter/nodemeter.toml, if it exists)")
+      ->type_name("FILE");
+  verb.add_option("--state", common.state, "State directory (default: as configured, /var/lib/nodemeter)")
+      ->type_name("DIR");
 }
 
 void add_json(CLI::App& verb, CommonOptions& common) {
@@ -56,10 +61,17 @@ void add_json(CLI::App& verb, CommonOptions& common) {
 }
 
 void add_live_verbs(CLI::App& app, CommandLine& line) {
-  CLI::App& status_verb = add_verb(app, "status", "Is billing safe on this node now, and why not", "nodemeter status");
+  CLI::App& status_verb = add_verb(app, "status", "Is billing safe on this node now, and why not",
+                                   "nodemeter status\n  nodemeter status --format prometheus --out "
+                                   "/var/lib/prometheus/node-exporter/nodemeter.prom");
   add_config(status_verb, line.common);
   add_json(status_verb, line.common);
-  status_verb.callback([&line] { line.chosen = [&line] { return status(line.common, line.console); }; });
+  status_verb
+      .add_option("--format", line.status.format, "text, json or prometheus (for a textfile collector); default: text")
+      ->type_name("text|json|prometheus");
+  status_verb.add_option("--out", line.status.out, "Replace this file as a whole instead of printing")
+      ->type_name("FILE");
+  status_verb.callback([&line] { line.chosen = [&line] { return status(line.common, line.status, line.console); }; });
 
   CLI::App& vms_verb =
       add_verb(app, "vms", "One line per VM: owner, state, rates, this hour's vcore hours", "nodemeter vms --json");
@@ -68,11 +80,14 @@ void add_live_verbs(CLI::App& app, CommandLine& line) {
   vms_verb.callback([&line] { line.chosen = [&line] { return vms(line.common, line.console); }; });
 
   CLI::App& top_verb =
-      add_verb(app, "top", "The VMs, refreshing; keys c m d n sort, q quits (once if not on a terminal)",
+      add_verb(app, "top", "The VMs, refreshing; keys sort, filter and scroll, q quits (once if not on a terminal)",
                "nodemeter top --sort network");
   add_config(top_verb, line.common);
   add_json(top_verb, line.common);
-  top_verb.add_option("--sort", line.top.sort, "cpu, memory, disk, network or name")->capture_default_str();
+  top_verb.add_option("--sort", line.top.sort, "cpu, memory, disk, network or name")
+      ->type_name("cpu|memory|disk|network|name")
+      ->capture_default_str();
+  top_verb.add_option("--filter", line.top.filter, "Only VMs with this in name, id, subscription or state");
   top_verb.add_option("--interval", line.top.interval_ms, "Milliseconds between two screens")
       ->check(CLI::Range(100u, 60'000u))
       ->capture_default_str();
@@ -98,18 +113,22 @@ void add_usage_verb(CLI::App& app, CommandLine& line) {
   verb.add_option("--reported-start-time", usage_options.reported_start, "As in Get-UsageAggregates: by reported time");
   verb.add_option("--reported-end-time", usage_options.reported_end, "The instant after the last, by reported time");
   verb.add_option("--granularity,--aggregation-granularity", usage_options.granularity, "hourly or daily")
+      ->type_name("hourly|daily")
       ->capture_default_str();
   verb.add_option("--by", usage_options.by,
-                  "usage: when it was used; reported: when the record was made (default: usage)");
+                  "usage: when it was used; reported: when the record was made (default: usage)")
+      ->type_name("usage|reported");
   verb.add_option("--subscription", usage_options.subscription, "Only this subscription");
   verb.add_option("--vm", usage_options.vm, "Only this VM");
-  verb.add_option("--meter", usage_options.meter, "Only this meter, by id or name");
+  verb.add_option("--meter", usage_options.meter, "Only this meter, by id or name")->type_name("METER");
   verb.add_option("--format", usage_options.format,
                   "table, json, csv (UTF-8 with a byte order mark, for Excel and Power BI), or focus (FOCUS 1.2 as "
-                  "CSV); default: table");
+                  "CSV); default: table")
+      ->type_name("table|json|csv|focus");
   verb.add_flag("--accept-gaps", usage_options.accept_gaps,
                 "Gaps in closed hours are said, but the exit code stays 0: nothing will fill them any more");
-  verb.add_option("--prices", usage_options.prices, "With focus: a JSON file of currency and prices per unit");
+  verb.add_option("--prices", usage_options.prices, "With focus: a JSON file of currency and prices per unit")
+      ->type_name("FILE");
   verb.add_option("--page-size", usage_options.page_size,
                   "Rows per page (default: all; 1000 with --reported-start-time)")
       ->check(CLI::Range(1u, 1'000'000u));
@@ -128,6 +147,15 @@ void add_range(CLI::App& verb, CommandLine& line) {
 
 void add_history_verbs(CLI::App& app, CommandLine& line) {
   add_usage_verb(app, line);
+  CLI::App& report_verb = add_verb(app, "report", "One HTML page of a span of time: charts, totals, coverage, proof",
+                                   "nodemeter report --start 2026-01-01 --end 2026-02-01 --out january.html");
+  add_config(report_verb, line.common);
+  report_verb.add_option("--start", line.report.start, "First instant, on the hour")->required();
+  report_verb.add_option("--end", line.report.end, "The instant after the last")->required();
+  report_verb.add_option("--out", line.report.out, "The page, replaced as a whole; - for standard output")
+      ->type_name("FILE")
+      ->required();
+  report_verb.callback([&line] { line.chosen = [&line] { return report(line.common, line.report, line.console); }; });
   CLI::App& gaps_verb =
       add_verb(app, "gaps", "What was not measured, since when, and why", "nodemeter gaps --start 2026-01-01");
   add_range(gaps_verb, line);
@@ -154,7 +182,9 @@ void add_store_verbs(CLI::App& journal, CommandLine& line) {
       "Copy the journal, as of now and without unused pages, to a new directory; the agent may run",
       "nodemeter journal backup /mnt/backup/nodemeter\n  nodemeter usage --state /mnt/backup/nodemeter --start …",
       [&line] { return journal_backup(line.common, line.backup_target, line.console); });
-  backup.add_option("directory", line.backup_target, "Where to: a state directory without the signing key")->required();
+  backup.add_option("directory", line.backup_target, "Where to: a state directory without the signing key")
+      ->type_name("DIR")
+      ->required();
   CLI::App& prune =
       add_journal_verb(journal, line, "prune",
                        "Delete the oldest entries now (the agent does so by state.retention); the agent must be "
@@ -181,9 +211,11 @@ void add_journal_verbs(CLI::App& app, CommandLine& line) {
   CLI::App& verify = add("verify", "Check chain, manifests and signatures: of the journal, or of an exported file",
                          "nodemeter journal verify evidence.nmx --key signing.pub",
                          [&line] { return journal_verify(line.common, line.verify, line.console); });
-  verify.add_option("file", line.verify.file, "An exported file, - for standard input (default: the journal)");
-  verify.add_option("--key", line.verify.key,
-                    "The node's public key, or a file with it, as you know it from elsewhere");
+  verify.add_option("file", line.verify.file, "An exported file, - for standard input (default: the journal)")
+      ->type_name("FILE");
+  verify
+      .add_option("--key", line.verify.key, "The node's public key, or a file with it, as you know it from elsewhere")
+      ->type_name("FILE");
   CLI::App& exported = add("export", "Write a part of the journal as one file that can be checked anywhere",
                            "nodemeter journal export --start 2026-01-01 --end 2026-02-01 --out january.nmx",
                            [&line] { return journal_export(line.common, line.exported, line.console); });
@@ -193,7 +225,7 @@ void add_journal_verbs(CLI::App& app, CommandLine& line) {
   exported.add_option("--end", line.exported.end, "Usage before this instant");
   exported.add_option("--subscription", line.exported.subscription, "Only this one's usage, each entry with its proof");
   exported.add_option("--vm", line.exported.vm, "Only this VM's usage, each entry with its proof");
-  exported.add_option("--out", line.exported.out, "The file; - for standard output");
+  exported.add_option("--out", line.exported.out, "The file; - for standard output")->type_name("FILE");
   add("rotate-key", "Make a new signing key, vouched for by the present one; the agent must be stopped",
       "nodemeter journal rotate-key", [&line] { return journal_rotate_key(line.common, line.console); });
   CLI::App& cat = add("cat", "Print entries, oldest first", "nodemeter journal cat --follow --json",
@@ -205,16 +237,20 @@ void add_journal_verbs(CLI::App& app, CommandLine& line) {
       add("salvage", "Get back from a damaged journal every entry that still verifies, into a new state directory",
           "nodemeter journal salvage /var/lib/nodemeter/journal.damaged-20260101T120000Z --out /tmp/salvaged",
           [&line] { return journal_salvage(line.common, line.salvage, line.console); });
-  salvage.add_option("directory", line.salvage.from, "The damaged journal (default: that of the state directory)");
-  salvage.add_option("--out", line.salvage.out, "A directory that does not exist yet")->required();
+  salvage.add_option("directory", line.salvage.from, "The damaged journal (default: that of the state directory)")
+      ->type_name("DIR");
+  salvage.add_option("--out", line.salvage.out, "A directory that does not exist yet")->type_name("DIR")->required();
   add("unpark", "Send again what the aggregator had refused; the agent must be stopped", "nodemeter journal unpark",
       [&line] { return journal_unpark(line.common, line.console); });
   CLI::App& acknowledge =
       add("acknowledge", "Take a receipt that came back from the aggregator; the agent must be stopped",
           "nodemeter journal acknowledge /mnt/medium/ack/january.json",
           [&line] { return journal_acknowledge(line.common, line.acknowledge, line.console); });
-  acknowledge.add_option("file", line.acknowledge.file, "A report of nodemeter-aggregator import")->required();
-  acknowledge.add_option("--key", line.acknowledge.key, "The receiver's public key (default: upload.receipt_key)");
+  acknowledge.add_option("file", line.acknowledge.file, "A report of nodemeter-aggregator import")
+      ->type_name("FILE")
+      ->required();
+  acknowledge.add_option("--key", line.acknowledge.key, "The receiver's public key (default: upload.receipt_key)")
+      ->type_name("FILE");
   add_store_verbs(journal, line);
 }
 
@@ -223,16 +259,36 @@ void add_other_verbs(CLI::App& app, CommandLine& line) {
   add_json(meters_verb, line.common);
   meters_verb.callback([&line] { line.chosen = [&line] { return meters(line.common, line.console); }; });
 
+  CLI::App& doctor_verb =
+      add_verb(app, "doctor", "What is wrong on this node and what to do; run it as the service account",
+               "sudo -u nodemeter nodemeter doctor");
+  add_config(doctor_verb, line.common);
+  add_json(doctor_verb, line.common);
+  doctor_verb.callback([&line] { line.chosen = [&line] { return doctor(line.common, line.console); }; });
+
   CLI::App& config = add_verb(app, "config", "The configuration", "nodemeter config check nodemeter.toml");
   config.require_subcommand(1);
   CLI::App& check = add_verb(config, "check", "Say everything that is wrong with a configuration file, by line",
                              "nodemeter config check /etc/nodemeter/nodemeter.toml");
-  check.add_option("file", line.config_file, "The file")->required();
+  check.add_option("file", line.config_file, "The file")->type_name("FILE")->required();
   check.callback([&line] { line.chosen = [&line] { return config_check(line.config_file, line.console); }; });
 
   CLI::App& version_verb = add_verb(app, "version", "Version, build and formats", "nodemeter version --json");
   add_json(version_verb, line.common);
   version_verb.callback([&line] { line.chosen = [&line] { return version(line.common, line.console); }; });
+}
+
+// `app` is complete when the verb runs: what it prints is of all verbs.
+void add_help_verb(CLI::App& app, CommandLine& line) {
+  CLI::App& verb = add_verb(app, "help", "Help on a verb; shell completion and man pages",
+                            "nodemeter help usage\n  nodemeter help --completion bash >>~/.bash_completion");
+  verb.add_option("verb", line.help.verb, "The verb, and the verb below it if there is one");
+  verb.add_option("--completion", line.help.completion, "Print a script that completes verbs, options and values")
+      ->type_name("bash|powershell");
+  verb.add_option("--out", line.help.out, "Replace this file with the script instead of printing it")
+      ->type_name("FILE");
+  verb.add_option("--man", line.help.man, "Write a man page for each verb into this directory")->type_name("DIR");
+  verb.callback([&line, &app] { line.chosen = [&line, &app] { return help(app, line.help, line.console); }; });
 }
 
 void add_running_verbs(CLI::App& app, CommandLine& line) {
@@ -245,8 +301,10 @@ void add_running_verbs(CLI::App& app, CommandLine& line) {
 
   CLI::App& simulate_verb = add_verb(app, "simulate", "Run the agent's core in virtual time against a scripted node",
                                      "nodemeter simulate scenario.json --state /tmp/simulated --seed 7");
-  simulate_verb.add_option("scenario", line.simulate_scenario, "The scenario file")->required();
-  simulate_verb.add_option("--state", line.common.state, "A new directory for the journal")->required();
+  simulate_verb.add_option("scenario", line.simulate_scenario, "The scenario file")->type_name("FILE")->required();
+  simulate_verb.add_option("--state", line.common.state, "A new directory for the journal")
+      ->type_name("DIR")
+      ->required();
   simulate_verb.add_option("--seed", line.simulate.seed, "Same seed, same entries")->capture_default_str();
   add_json(simulate_verb, line.common);
   simulate_verb.callback([&line] {
@@ -261,8 +319,9 @@ void add_running_verbs(CLI::App& app, CommandLine& line) {
 
 // CLI11 would only say that a verb is required.
 int unknown_verb(int argc, const char* const* argv, const Console& console) {
-  static const std::initializer_list<std::string_view> kVerbs = {
-      "agent", "config", "events", "gaps", "journal", "meters", "simulate", "status", "top", "version", "usage", "vms"};
+  static const std::initializer_list<std::string_view> kVerbs = {"agent",  "config",  "doctor", "events",  "gaps",
+                                                                 "help",   "journal", "meters", "report",  "simulate",
+                                                                 "status", "top",     "usage",  "version", "vms"};
   if (argc < 2 || argv[1][0] == '-') return kDone;
   const std::string_view verb = argv[1];
   if (std::find(kVerbs.begin(), kVerbs.end(), verb) != kVerbs.end()) return kDone;
@@ -283,6 +342,7 @@ int parse_and_run(int argc, const char* const* argv, const Console& console) {
   add_journal_verbs(app, line);
   add_other_verbs(app, line);
   add_running_verbs(app, line);
+  add_help_verb(app, line);
   if (const int wrong = unknown_verb(argc, argv, console); wrong != kDone) return wrong;
   try {
     app.parse(argc, argv);

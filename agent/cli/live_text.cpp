@@ -22,33 +22,9 @@ constexpr std::uint64_t kStorePercentMax = 90;
 
 std::uint64_t count_of(Milliseconds ms) { return static_cast<std::uint64_t>(std::max<std::int64_t>(0, ms.count())); }
 
-Milliseconds sample_age(const LiveNode& node, const ClockReading& now) {
-  // An agent whose clock runs faster than ours (a trial) is ahead of us: its samples are fresh.
-  return std::max(Milliseconds{0}, now.monotonic - node.sampled_monotonic);
-}
-
-std::uint64_t backlog_of(const LiveNode& node) {
-  return node.last_sequence > node.acknowledged ? node.last_sequence - node.acknowledged : 0;
-}
-
 // Retention begins to delete before the store is full.
 bool retention_holds(const LiveNode& node) {
   return node.store_retained_bytes != 0 && node.store_retained_bytes < node.store_size_max_bytes;
-}
-
-std::optional<std::uint64_t> days_left(const LiveNode& node) {
-  if (node.store_bytes_per_day == 0 || retention_holds(node)) return std::nullopt;
-  if (node.store_used_bytes >= node.store_size_max_bytes) return 0;
-  return (node.store_size_max_bytes - node.store_used_bytes) / node.store_bytes_per_day;
-}
-
-const char* power_word(std::uint8_t power) {
-  switch (static_cast<Power>(power)) {
-    case Power::kRunning: return "running";
-    case Power::kPaused: return "paused";
-    case Power::kOff: return "off";
-  }
-  return "unknown";
 }
 
 std::string counted(std::uint64_t n, const std::string& one, const std::string& many) {
@@ -87,34 +63,8 @@ std::string rate_text(const std::optional<std::uint64_t>& bytes_per_s) {
   return std::to_string(*bytes_per_s) + " B/s";
 }
 
-// Percent of one core, as top(1) counts: a VM with four busy vcores shows 400.
-std::string cpu_text(const LiveVm& vm) {
-  if (!vm.cpu_permille) return "-";
-  return std::to_string(*vm.cpu_permille / 10) + "." + std::to_string(*vm.cpu_permille % 10);
-}
-
 std::uint64_t traffic(const std::optional<std::uint64_t>& a, const std::optional<std::uint64_t>& b) {
   return a.value_or(0) + b.value_or(0);
-}
-
-std::vector<const LiveVm*> ordered(const LiveSnapshot& snapshot, VmOrder order) {
-  std::vector<const LiveVm*> vms;
-  for (const LiveVm& vm : snapshot.vms) vms.push_back(&vm);
-  const auto weight = [order](const LiveVm& vm) -> std::uint64_t {
-    switch (order) {
-      case VmOrder::kName: return 0;
-      case VmOrder::kCpu: return vm.cpu_permille.value_or(0);
-      case VmOrder::kMemory: return vm.memory_mib;
-      case VmOrder::kDisk: return traffic(vm.disk_read_bytes_per_s, vm.disk_write_bytes_per_s);
-      case VmOrder::kNetwork: return traffic(vm.network_receive_bytes_per_s, vm.network_transmit_bytes_per_s);
-    }
-    return 0;
-  };
-  std::stable_sort(vms.begin(), vms.end(), [&](const LiveVm* a, const LiveVm* b) {
-    if (weight(*a) != weight(*b)) return weight(*a) > weight(*b);
-    return a->name < b->name;
-  });
-  return vms;
 }
 
 Table vm_table(const LiveSnapshot& snapshot, VmOrder order) {
@@ -143,26 +93,49 @@ Table vm_table(const LiveSnapshot& snapshot, VmOrder order) {
   return table;
 }
 
-// Every line at most `columns` wide, counted in characters; colour codes are only at the ends of the header.
-std::string clipped(const std::string& text, std::size_t lines, std::size_t columns) {
-  std::string out;
-  std::size_t line = 0;
-  std::size_t column = 0;
-  for (std::size_t i = 0; i < text.size() && line < lines; ++i) {
-    const char c = text[i];
-    if (c == '\n') {
-      ++line;
-      column = 0;
-      out.push_back(c);
-    } else if (c == '\x1b') {
-      while (i < text.size() && text[i] != 'm') out.push_back(text[i++]);
-      out.push_back('m');
-    } else {
-      if ((static_cast<unsigned char>(c) & 0xc0u) != 0x80u) ++column;
-      if (column <= columns) out.push_back(c);
-    }
+std::string coloured(const std::string& line, bool safe, bool colour) {
+  return colour ? (safe ? "\x1b[32m" : "\x1b[31m") + line + "\x1b[0m" : line;
+}
+
+}  // namespace
+
+Milliseconds sample_age(const LiveNode& node, const ClockReading& now) {
+  // An agent whose clock runs faster than ours (a trial) is ahead of us: its samples are fresh.
+  return std::max(Milliseconds{0}, now.monotonic - node.sampled_monotonic);
+}
+
+const char* power_word(std::uint8_t power) {
+  switch (static_cast<Power>(power)) {
+    case Power::kRunning: return "running";
+    case Power::kPaused: return "paused";
+    case Power::kOff: return "off";
   }
-  return out;
+  return "unknown";
+}
+
+std::string cpu_text(const LiveVm& vm) {
+  if (!vm.cpu_permille) return "-";
+  return std::to_string(*vm.cpu_permille / 10) + "." + std::to_string(*vm.cpu_permille % 10);
+}
+
+std::vector<const LiveVm*> ordered(const LiveSnapshot& snapshot, VmOrder order) {
+  std::vector<const LiveVm*> vms;
+  for (const LiveVm& vm : snapshot.vms) vms.push_back(&vm);
+  const auto weight = [order](const LiveVm& vm) -> std::uint64_t {
+    switch (order) {
+      case VmOrder::kName: return 0;
+      case VmOrder::kCpu: return vm.cpu_permille.value_or(0);
+      case VmOrder::kMemory: return vm.memory_mib;
+      case VmOrder::kDisk: return traffic(vm.disk_read_bytes_per_s, vm.disk_write_bytes_per_s);
+      case VmOrder::kNetwork: return traffic(vm.network_receive_bytes_per_s, vm.network_transmit_bytes_per_s);
+    }
+    return 0;
+  };
+  std::stable_sort(vms.begin(), vms.end(), [&](const LiveVm* a, const LiveVm* b) {
+    if (weight(*a) != weight(*b)) return weight(*a) > weight(*b);
+    return a->name < b->name;
+  });
+  return vms;
 }
 
 std::uint64_t unowned_vms(const LiveSnapshot& snapshot) {
@@ -176,11 +149,15 @@ std::string headline(const Verdict& verdict, const LiveSnapshot& snapshot) {
          (snapshot.node.uploading ? ", delivery works" : ", kept on this node (no aggregator is configured)");
 }
 
-std::string coloured(const std::string& line, bool safe, bool colour) {
-  return colour ? (safe ? "\x1b[32m" : "\x1b[31m") + line + "\x1b[0m" : line;
+std::uint64_t backlog_of(const LiveNode& node) {
+  return node.last_sequence > node.acknowledged ? node.last_sequence - node.acknowledged : 0;
 }
 
-}  // namespace
+std::optional<std::uint64_t> days_left(const LiveNode& node) {
+  if (node.store_bytes_per_day == 0 || retention_holds(node)) return std::nullopt;
+  if (node.store_used_bytes >= node.store_size_max_bytes) return 0;
+  return (node.store_size_max_bytes - node.store_used_bytes) / node.store_bytes_per_day;
+}
 
 Milliseconds stale_after(const LiveNode& node) {
   const auto interval = static_cast<std::int64_t>(std::min<std::uint64_t>(node.sample_interval_ms, 3'600'000));
@@ -389,16 +366,6 @@ std::string vms_json(const LiveSnapshot& snapshot) {
   }
   json.end_array();
   return json.take() + "\n";
-}
-
-std::string top_text(const LiveSnapshot& snapshot, const ClockReading& now, VmOrder order, std::size_t lines,
-                     std::size_t columns, bool colour) {
-  const Verdict verdict = judge(snapshot, now);
-  const std::string head = headline(verdict, snapshot) + "\n" + display_text(snapshot.node.node) + "  " +
-                           iso_time(now.utc, true) + "  sample " + age_text(sample_age(snapshot.node, now)) +
-                           " ago  backlog " + std::to_string(snapshot.node.uploading ? backlog_of(snapshot.node) : 0) +
-                           "  sort: c cpu, m memory, d disk, n network, q quit\n\n";
-  return clipped(head + vm_table(snapshot, order).text(colour), lines, columns);
 }
 
 }  // namespace nodemeter::cli

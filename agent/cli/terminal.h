@@ -24,8 +24,10 @@ class Keyboard {
   Keyboard(const Keyboard&) = delete;
   Keyboard& operator=(const Keyboard&) = delete;
 
-  // The next key within `longest`; nothing: none came. 'q' too if the user pressed Ctrl-C or the input ended.
+  // The next key within `longest`; nothing: none came, or the terminal has another size now.
   virtual std::optional<char> key(Milliseconds longest) = 0;
+  // The last key was the end: Ctrl-C was pressed, or the terminal is gone.
+  [[nodiscard]] virtual bool ended() const = 0;
   [[nodiscard]] virtual TerminalSize size() const = 0;
 
   // Null if the input is not a terminal.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 
 #include "agent/cli/terminal.h"
 
@@ -21,19 +22,27 @@ class PosixKeyboard final : public Keyboard {
     raw.c_cc[VMIN] = 0;
     raw.c_cc[VTIME] = 0;
     (void)::tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
+    // Without a handler a change of size would end no wait.
+    struct sigaction noted {};
+    noted.sa_handler = [](int) {};
+    (void)::sigaction(SIGWINCH, &noted, &size_before_);
   }
-  ~PosixKeyboard() override { (void)::tcsetattr(STDIN_FILENO, TCSADRAIN, &before_); }
+  ~PosixKeyboard() override {
+    (void)::sigaction(SIGWINCH, &size_before_, nullptr);
+    (void)::tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
+  }
 
   std::optional<char> key(Milliseconds longest) override {
     pollfd ready{STDIN_FILENO, POLLIN, 0};
     const int events = ::poll(&ready, 1, static_cast<int>(std::clamp<std::int64_t>(longest.count(), 0, 60'000)));
-    if (events < 0) return errno == EINTR ? std::nullopt : std::optional<char>('q');
-    if (events == 0) return std::nullopt;
-    char c = 0;
-    if (::read(STDIN_FILENO, &c, 1) != 1) return 'q';
+    if (events == 0 || (events < 0 && errno == EINTR)) return std::nullopt;
     constexpr char kInterrupt = 3;
-    return c == kInterrupt ? 'q' : c;
+    char c = kInterrupt;
+    if (events < 0 || ::read(STDIN_FILENO, &c, 1) != 1) c = kInterrupt;
+    ended_ = c == kInterrupt;
+    return c;
   }
+  [[nodiscard]] bool ended() const override { return ended_; }
 
   [[nodiscard]] TerminalSize size() const override {
     winsize now{};
@@ -43,6 +52,8 @@ class PosixKeyboard final : public Keyboard {
 
  private:
   const termios before_;
+  struct sigaction size_before_ {};
+  bool ended_ = false;
 };
 
 }  // namespace

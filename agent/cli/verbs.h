@@ -32,13 +32,18 @@ Result<Options> configured(const CommonOptions& common);
 // The journal of the configured state directory. Errors say which account or path would do.
 Result<std::unique_ptr<Reader>> open_journal(const Options& options);
 
-int status(const CommonOptions& common, const Console& console);
+struct StatusOptions {
+  std::string format;  // "", "text", "json", "prometheus".
+  std::string out;     // A file, replaced as a whole; "": standard output.
+};
+int status(const CommonOptions& common, const StatusOptions& options, const Console& console);
 int vms(const CommonOptions& common, const Console& console);
 
 struct TopOptions {
   std::uint32_t interval_ms = 2000;
   std::uint32_t count = 0;  // 0: until q on a terminal, else once.
   std::string sort = "cpu";
+  std::string filter;  // Part of a name, an id, a subscription or a state.
 };
 int top(const CommonOptions& common, const TopOptions& options, const Console& console);
 
@@ -55,6 +60,12 @@ struct UsageOptions {
   std::string continuation;
 };
 int usage(const CommonOptions& common, const UsageOptions& options, const Console& console);
+
+struct ReportOptions {
+  std::string start, end;  // On the hour.
+  std::string out;         // "-": standard output.
+};
+int report(const CommonOptions& common, const ReportOptions& options, const Console& console);
 
 struct RangeOptions {
   std::string start, end;  // "": open on that side.
@@ -114,6 +125,9 @@ struct AcknowledgeOptions {
 int journal_acknowledge(const CommonOptions& common, const AcknowledgeOptions& options, const Console& console);
 
 int meters(const CommonOptions& common, const Console& console);
+// Everything that may be wrong on this node. kFailed if something is; kIncomplete if this account may not look at it
+// all.
+int doctor(const CommonOptions& common, const Console& console);
 int config_check(const std::string& path, const Console& console);
 int version(const CommonOptions& common, const Console& console);
 
