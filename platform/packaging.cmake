@@ -74,12 +74,29 @@ string(REGEX REPLACE "/$" "" nodemeter_pkgconfig_prefix "${nodemeter_pkgconfig_p
 configure_file(platform/nodemeter.pc.in ${CMAKE_BINARY_DIR}/nodemeter.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/nodemeter.pc DESTINATION ${nodemeter_pkgconfig_dir})
 
+# Man pages and completion, made by the program itself from the definition that --help is printed from.
+if(NOT CMAKE_CROSSCOMPILING)
+  set(nodemeter_manual ${CMAKE_BINARY_DIR}/manual)
+  add_custom_command(OUTPUT ${nodemeter_manual}/made
+    COMMAND ${CMAKE_COMMAND} -E rm -rf ${nodemeter_manual}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${nodemeter_manual}/man
+    COMMAND nodemeter help --man ${nodemeter_manual}/man
+    COMMAND nodemeter help --completion bash --out ${nodemeter_manual}/nodemeter
+    COMMAND nodemeter help --completion powershell --out ${nodemeter_manual}/nodemeter.ps1
+    COMMAND ${CMAKE_COMMAND} -E touch ${nodemeter_manual}/made
+    DEPENDS nodemeter VERBATIM)
+  add_custom_target(nodemeter_manual ALL DEPENDS ${nodemeter_manual}/made)
+  install(DIRECTORY ${nodemeter_manual}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${nodemeter_manual}/nodemeter DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  install(FILES ${nodemeter_manual}/nodemeter.ps1 DESTINATION ${CMAKE_INSTALL_DOCDIR})
+endif()
+
 if(CMAKE_SYSTEM_NAME STREQUAL Linux)
   # Not below LIBDIR: systemd looks under lib only, also on multi-architecture systems.
   install(FILES platform/systemd/nodemeter.service platform/systemd/nodemeter-aggregator.service
     DESTINATION lib/systemd/system)
   install(FILES platform/nodemeter.toml DESTINATION ${CMAKE_INSTALL_DOCDIR})
-  install(DIRECTORY uploader/clickhouse DESTINATION ${CMAKE_INSTALL_DOCDIR})
+  install(DIRECTORY uploader/clickhouse platform/grafana DESTINATION ${CMAKE_INSTALL_DOCDIR})
   # The configuration of /usr lies in /etc, of any other prefix in its own etc (GNU's rule); decided on installation,
   # because the package is built with another prefix than the build tree was configured with.
   install(CODE "
