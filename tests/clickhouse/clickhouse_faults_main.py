@@ -11,6 +11,7 @@ digest, nothing else, and no finding. Last, a row is removed and another forged:
 Ends with 77 (skipped) only if the engine is neither in the cache nor to be had from the registry.
 """
 
+import json
 import random
 import shutil
 import sys
@@ -29,6 +30,7 @@ from fleet import copy_of, deliver, fresh, set_up, users, without_trial_mark  # 
 from node import insert_url  # noqa: E402
 
 TOGETHER = 4  # Nodes under one engine at a time.
+SEEDS_PER_ENGINE = 48
 ENGINE_DEATHS_MAX = 5  # It may crash, which is its own affair, but not for ever.
 
 
@@ -90,7 +92,8 @@ class Group:
         raise EngineError("the engine ends again and again")
 
     def judge(self, node):
-        where = f"node_id = '{node.site.node}'"
+        """Of the node's own store: in the same table are those of the seeds before."""
+        where = f"node_id = '{node.site.node}' AND epoch = '{epoch_of(node)}'"
         rows = self.server.rows(f"SELECT toString(epoch), seq, lower(hex(digest)) FROM metering.journal FINAL WHERE {where}")
         same, complaints = node.judge(rows)
         findings = self.server.rows(f"SELECT * FROM metering.findings WHERE {where}")
@@ -101,11 +104,16 @@ class Group:
     def judge_is_awake(self):
         """A row is removed, another forged: what is said about both?"""
         node = self.nodes[0]
-        self.server.run("ALTER TABLE metering.journal DELETE WHERE node_id = 'f0' AND seq = 3", mutations_sync=2)
-        body = copy_of(self.server, "node_id = 'f0' AND seq = 2")
+        where = f"node_id = 'f0' AND epoch = '{epoch_of(node)}'"
+        self.server.run(f"ALTER TABLE metering.journal DELETE WHERE {where} AND seq = 3", mutations_sync=2)
+        body = copy_of(self.server, f"{where} AND seq = 2")
         deliver(self.server, "node_f0", body[:-32] + bytes(32), "forged")
         noticed = " ".join(self.judge(node)[1])
         return all(word in noticed for word in ("only_journal", "only_aggregator", "'hole'", "'fork'"))
+
+
+def epoch_of(node):
+    return json.loads(node.site.nodemeter("journal", "info", "--json").stdout)["epoch"]
 
 
 class Totals:
@@ -126,38 +134,46 @@ class Totals:
                 say(f"seed {seed}: " + "; ".join(complaints))
         self.kills["engine"] += group.kills
         self.kills["engine by itself"] += group.deaths
-        self.copies += group.server.value("SELECT count() FROM metering.journal")
 
     def text(self):
         return (f"{self.seeds} seeds, {len(self.bad)} with complaints {self.bad or ''}: {self.records} records the same at both "
                 f"ends, in {self.copies} rows before repeats are removed; kills {dict(self.kills)}; connections {dict(self.faults)}")
 
 
-def run(binaries, folder, first, count, minutes):
-    end = time.monotonic() + minutes * 60
+def run_some(binaries, folder, seeds, totals, end):
+    """With an engine of their own, so that its table stays small. The last group's judge is tried."""
     server = Server(folder / "server", users([f"f{place}" for place in range(TOGETHER)]))
-    totals = Totals()
     try:
         server.start()
         set_up(server, "one-server.sql", without_trial_mark("one-server.sql"))
-        for at in range(first, first + count, TOGETHER):
-            seeds = range(at, min(at + TOGETHER, first + count))
-            group = Group(server, binaries, folder, seeds)
+        for at in range(seeds.start, seeds.stop, TOGETHER):
+            mine = range(at, min(at + TOGETHER, seeds.stop))
+            group = Group(server, binaries, folder, mine)
             group.run()
-            last = seeds.stop == first + count or time.monotonic() > end
-            totals.take(group, seeds)
-            if last:
+            totals.take(group, mine)
+            if time.monotonic() > end:
                 break
-            server.run("TRUNCATE TABLE metering.journal")
-            for seed in set(seeds) - set(totals.bad):
-                shutil.rmtree(folder / str(seed))
-        say(totals.text())
-        if not totals.bad and not group.judge_is_awake():
-            say("the judge does not notice a row that is missing, or one that was forged")
-            return 1
-        return 1 if totals.bad else 0
+        totals.copies += server.value("SELECT count() FROM metering.journal")
+        return bool(totals.bad) or group.judge_is_awake()
     finally:
         server.stop()
+
+
+def run(binaries, folder, first, count, minutes):
+    end = time.monotonic() + minutes * 60
+    totals = Totals()
+    awake = True
+    for at in range(first, first + count, SEEDS_PER_ENGINE):
+        seeds = range(at, min(at + SEEDS_PER_ENGINE, first + count))
+        awake = run_some(binaries, folder, seeds, totals, end) and awake
+        if totals.bad or time.monotonic() > end:
+            break  # What is found is looked into with everything that is there.
+        for done in [folder / str(seed) for seed in seeds] + [folder / "server"]:
+            shutil.rmtree(done)
+    say(totals.text())
+    if not awake:
+        say("the judge does not notice a row that is missing, or one that was forged")
+    return 0 if awake and not totals.bad else 1
 
 
 def main():
