@@ -2,9 +2,11 @@
 #include <iostream>
 
 #include "agent/cli/cli.h"
+#include "platform/process.h"
 #include "uploader/curl_global.h"
 
 int main(int argc, char** argv) {
+  nodemeter::return_freed_blocks();
   const nodemeter::CurlGlobal curl;
   if (!curl.ready()) {
     std::cerr << "nodemeter: libcurl cannot be initialised\n";

@@ -1,4 +1,4 @@
-// Who runs: this process, its account, and whether another process is still the one that it was.
+// Who runs: this process, its account and its heap, and whether another process is still the one that it was.
 
 #pragma once
 
@@ -15,5 +15,9 @@ std::uint64_t process_started(std::uint64_t id);
 
 // The account that this process acts as, for messages: "nodemeter" or "uid 998".
 std::string account_name();
+
+// For a program's own start, not for an embedder's: freed blocks of some hundred KiB and more go back to the system at
+// once. The heap would keep what batches of changing sizes leave behind: half as much again as is in use.
+void return_freed_blocks();
 
 }  // namespace nodemeter

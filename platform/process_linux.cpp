@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -26,6 +27,11 @@ std::uint64_t process_started(std::uint64_t id) {
     rest.remove_prefix(space + 1);
   }
   return parse_u64(rest.substr(0, rest.find(' '))).value_or(0);
+}
+
+void return_freed_blocks() {
+  // Set once, it no longer follows the largest block that was freed.
+  (void)::mallopt(M_MMAP_THRESHOLD, 256 * 1024);
 }
 
 std::string account_name() {

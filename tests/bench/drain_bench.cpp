@@ -15,6 +15,7 @@
 #include <mutex>
 
 #include "agent/agent.h"
+#include "platform/process.h"
 #include "store/lmdb_kv.h"
 #include "store/reader.h"
 #include "tests/bench/bench_tools.h"
@@ -248,6 +249,7 @@ int main(int argc, char** argv) {
   }
   fs::create_directories(arguments.directory);
   if (!arguments.bodies.empty()) fs::create_directories(arguments.bodies);
+  nodemeter::return_freed_blocks();
   Bench(arguments).run();
   if (!keep) fs::remove_all(arguments.directory);
   return 0;

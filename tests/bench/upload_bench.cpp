@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "platform/files.h"
+#include "platform/process.h"
 #include "store/entry_codec.h"
 #include "store/lmdb_kv.h"
 #include "store/reader.h"
@@ -464,6 +465,7 @@ int main(int argc, char** argv) {
     require(::mkdtemp(made.data()) != nullptr, "mkdtemp");
     arguments.directory = made;
   }
+  nodemeter::return_freed_blocks();  // As the agent does.
   const nodemeter::CurlGlobal curl;
   run(arguments);
   std::error_code ignored;

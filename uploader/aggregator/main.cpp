@@ -8,6 +8,7 @@
 
 #include "platform/clock.h"
 #include "platform/files.h"
+#include "platform/process.h"
 #include "platform/random.h"
 #include "platform/text.h"
 #include "store/lmdb_kv.h"
@@ -252,6 +253,7 @@ int run(int argc, char** argv) {
 }  // namespace nodemeter
 
 int main(int argc, char** argv) {
+  nodemeter::return_freed_blocks();
   try {
     return nodemeter::run(argc, argv);
   } catch (const std::exception& error) {
