@@ -37,7 +37,7 @@ struct DeliveryState {
 // Limits are in uncompressed bytes; a single entry always fits.
 struct BatchLimits {
   std::uint32_t rows_max = 10'000;
-  std::uint64_t bytes_max = 3u << 20;  // A node that drains holds about four times as much in private memory.
+  std::uint64_t bytes_max = 3u << 20;  // A node that drains holds three to four times as much in private memory.
 };
 
 std::string batch_token(const NodeId& node, const Epoch& epoch, Sequence first, Sequence last, std::string_view body);
