@@ -89,8 +89,6 @@ UtcTime Meter::tell_gap(UtcTime to) {
                  ",\"to\":" + json_quote(iso_time(end)) + ",\"ms\":" + std::to_string((end - from).count()) + "}";
   entries_.push_back(std::move(entry));
   node_.gap_cause.clear();
-  node_.gap_from = {};
-  node_.gap_status = 0;
   return end;
 }
 

@@ -92,7 +92,9 @@ TEST_CASE("a row of moves has the bytes that every version writes, and what move
   Random random(15);
   VmState row = vm_with_devices(random);
   row.vm = VmId(*Uuid::parse("6f1c0001-0000-4000-8000-000000000001"));
-  row.levels.disk_mib.reset();
+  const bool disk_known = GENERATE(true, false);
+  if (!disk_known) row.levels.disk_mib.reset();
+  row.hours[490'001].covered_ms = 3000;
   VmState now = row;
   now.seen += Milliseconds(10'000);
   now.seen_utc += Milliseconds(10'000);
@@ -107,6 +109,7 @@ TEST_CASE("a row of moves has the bytes that every version writes, and what move
   at(open.quantity, kVmHours) += 10'000;
   at(open.quantity, kVcores) += 4 * 10'000;
   at(open.quantity, kMemory) += 8192 * 10'000;
+  if (disk_known) at(open.quantity, kDiskSize) += 65536 * 10'000;
   at(open.quantity, MeterIndex::kDiskReadBytes) += 500;
   MovedRow moved;
   REQUIRE(moved.add(now, row));

@@ -113,6 +113,14 @@ TEST_CASE("a simulated node marks every entry it makes", "[records]") {
   }
   CHECK(kinds == std::set{EntryKind::kUsage, EntryKind::kGap, EntryKind::kEvent});
   CHECK(f.marks() == "estimated,owner_unknown,partial,simulated");
+
+  MeterFixture rebooted(options);
+  run_one(rebooted);
+  rebooted.reboot_host(20);
+  rebooted.at(30);
+  const auto gap = std::ranges::find(rebooted.entries(), EntryKind::kGap, &Entry::kind);
+  REQUIRE(gap != rebooted.entries().end());
+  CHECK(gap->status == (status_bit::kSimulated | status_bit::kAcrossBoots));
 }
 
 TEST_CASE("a usage record carries identity, owner, level, tags and name", "[records]") {

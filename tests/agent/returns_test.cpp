@@ -76,6 +76,25 @@ TEST_CASE("a definition left behind that went without an event is not the one th
   CHECK(f.total(kVmHours) == 5000 + 10'000);
 }
 
+TEST_CASE("a definition left behind that started here stays allocated when it is off again", "[returns]") {
+  MeterFixture f;
+  run_one(f);
+  f.event(5, 1, VmEventKind::kDeparted, "migrated");
+  f.vm(1).levels.power = Power::kOff;
+  f.at(10);
+  f.vm(1).levels.power = Power::kRunning;
+  f.vm(1).run = 2;
+  f.vm(1).began_s = 15;
+  f.event(15, 1, VmEventKind::kStarted, "booted");
+  f.at(20);
+  f.vm(1).levels.power = Power::kOff;
+  f.event(25, 1, VmEventKind::kStopped, "shutdown");
+  f.at(30);
+  f.at(40);
+  f.close();
+  CHECK(f.total(kVmHours) == 5000 + 25'000);
+}
+
 TEST_CASE("a definition left behind before the first sample counts its run from zero once it was seen off",
           "[returns]") {
   MeterFixture f;
