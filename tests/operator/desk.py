@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "site"))
 
-from testsite import Site, make_certificates, run, say  # noqa: E402  (the path above)
+from testsite import Site, make_certificates, run, say, wait_until  # noqa: E402  (the path above)
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = 'db "prod"\\ <script>alert(1)</script>'
@@ -64,4 +64,4 @@ class Desk(Claims):
         return 1 if self.failures else 0
 
 
-__all__ = ["Claims", "Desk", "HOSTILE", "ROOT", "guest", "make_certificates", "run", "say", "scenario"]
+__all__ = ["Claims", "Desk", "HOSTILE", "ROOT", "guest", "make_certificates", "run", "say", "scenario", "wait_until"]

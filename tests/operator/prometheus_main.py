@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-from desk import HOSTILE, ROOT, Desk, guest, say
+from desk import HOSTILE, ROOT, Desk, guest, say, wait_until
 
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\]|\\["\\n])*",?)*)\})? (-?[0-9.]+)$')
 
@@ -70,12 +70,12 @@ def look(desk):
     desk.claim("without an agent: nodemeter_up 0, and exit code 3",
                absent.returncode == 3 and parsed(absent.stdout) == {("nodemeter_up", ""): 0.0}, absent)
     desk.start()
-    site.wait_for(lambda: "nodemeter_vm_cpu_seconds_total" in scrape(), "no counter is known", site.agent)
+    wait_until(lambda: "nodemeter_vm_cpu_seconds_total" in scrape(), "no counter is known", site.agent)
     first = scrape()
-    site.wait_for(lambda: value(parsed(scrape()), "nodemeter_vm_vcore_seconds_total") >
+    wait_until(lambda: value(parsed(scrape()), "nodemeter_vm_vcore_seconds_total") >
                   value(parsed(first), "nodemeter_vm_vcore_seconds_total") + 7200, "no counter moved", site.agent)
     # At this speed an hour passes in a second: the journal's growth is known, and delivery is behind.
-    site.wait_for(lambda: "nodemeter_journal_growth_daily_bytes" in scrape(), "the journal's growth stayed unknown",
+    wait_until(lambda: "nodemeter_journal_growth_daily_bytes" in scrape(), "the journal's growth stayed unknown",
                   site.agent, timeout=200)
     text = scrape()
     checked = promtool("check", "metrics", text=text)

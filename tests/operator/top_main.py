@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from desk import Desk, guest, say
+from desk import Desk, guest, say, wait_until
 
 
 class Tmux:
@@ -61,7 +61,7 @@ def main():
 def look(desk, tmux):
     site = desk.site
     desk.start()
-    site.wait_for(lambda: any(v["cpuPermilleOfOneCore"] for v in site_vms(site)), "no rates are known", site.agent)
+    wait_until(lambda: any(v["cpuPermilleOfOneCore"] for v in site_vms(site)), "no rates are known", site.agent)
 
     def until(what, condition, timeout=30):
         """A screen for which it holds; a frame may be under way, so it is asked until then."""
