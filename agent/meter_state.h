@@ -97,8 +97,8 @@ struct NodeState {
   bool synchronised = true;
   std::int64_t closed_until = 0;  // Hours since 1970 below this one were closed.
 
-  // A stretch that nobody watches and that goes on, up to `last_utc`: not written down yet. No cause: there is none, and
-  // the two numbers mean nothing.
+  // A stretch that nobody watches and that goes on, up to `last_utc`: not written down yet. No cause: there is none,
+  // and the two numbers mean nothing.
   std::string gap_cause;
   UtcTime gap_from{};
   std::uint32_t gap_status = 0;

@@ -191,7 +191,8 @@ TEST_CASE("every test file is named so that the build picks it up", "[tidy]") {
 
 TEST_CASE("nothing unfinished, local or platform-bound is left in shared code", "[tidy]") {
   const std::regex local("(^|[^A-Za-z0-9_.])/(work|root|home)/[A-Za-z]");
-  const std::regex open_end("\\b(FI[X]ME|XX[X]|HA[C]K)\\b|TO[D]O(?!\\((soon|perf|someday)\\))");  // Does not find itself.
+  const std::regex open_end(
+      "\\b(FI[X]ME|XX[X]|HA[C]K)\\b|TO[D]O(?!\\((soon|perf|someday)\\))");  // Does not find itself.
   // Lost wake-ups with some C++ libraries: mutex and condition_variable instead.
   const std::regex lost("std::(counting_semaphore|binary_semaphore|latch|barrier|condition_variable_any)");
   std::vector<std::string> found;

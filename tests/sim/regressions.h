@@ -91,7 +91,8 @@ inline constexpr Regression kRegressions[] = {
          "ops": [{"at_ms":9575140,"op":"late_notices","vm":0,"a":315601,"b":0},
                  {"at_ms":9710229,"op":"recreate","vm":0,"a":0,"b":0}]})"},
     {1594654919,
-     "a receiver that was put back to an older copy got nothing again for up to a day, if it had long been asking in vain "
+     "a receiver that was put back to an older copy got nothing again for up to a day, if it had long been asking in "
+     "vain "
      "for an entry that is parked",
      R"({"seed":1594654919,"start_ms":1767229706870,"length_ms":74160732,"interval_ms":60000,"close_grace_ms":30000,
          "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
