@@ -36,7 +36,7 @@ class Printer {
     }
     bool reached = !rest;
     const Sequence from = other ? 1 : next_;
-    const Status read = reader.for_each(
+    Status read = reader.for_each(
         from,
         [&](const Entry& entry, std::string_view) {
           if (!reached) {
