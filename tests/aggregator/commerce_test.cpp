@@ -312,18 +312,25 @@ TEST_CASE("the verb delivers to files and to a URL, and stays silent where nothi
 
   // To a URL: busy first, then taken; the name and the digest of the bytes come with it.
   std::filesystem::remove_all(state / "commerce");
-  std::vector<std::string> got;
+  std::mutex mutex;  // The server's workers take turns.
+  std::vector<std::string> taken_there;
   std::vector<int> statuses{503, 200};
+  const auto received = [&] {
+    const std::lock_guard lock(mutex);
+    return taken_there;
+  };
   ServerOptions options;
   options.routes = {{"POST", "/take", [&](const HttpRequest& request, const std::vector<std::string>&) {
-                       got.push_back(request.header("nodemeter-commerce") + " " + request.body);
+                       const std::lock_guard lock(mutex);
+                       taken_there.push_back(request.header("nodemeter-commerce") + " " + request.body);
                        HttpAnswer answer;
-                       answer.status = statuses.at(got.size() - 1);
+                       answer.status = statuses.at(taken_there.size() - 1);
                        return answer;
                      }}};
   testing::ServerFixture server(std::move(options));
   command.target = server.url() + "take";
   CHECK(run() == 0);
+  std::vector<std::string> got = received();
   REQUIRE(got.size() == 2);
   CHECK(got[0] == got[1]);
   CHECK(got[0].rfind("commerce-2026-01-01-1:", 0) == 0);
@@ -331,11 +338,16 @@ TEST_CASE("the verb delivers to files and to a URL, and stays silent where nothi
   CHECK(pauses.size() == 1);
   // Refused for good: kept, and said.
   std::filesystem::remove_all(state / "commerce");
-  got.clear();
-  statuses = {403, 200};
+  {
+    const std::lock_guard lock(mutex);
+    taken_there.clear();
+    statuses = {403, 200};
+  }
   CHECK(run() == 1);
   CHECK(err.str().find("HTTP 403") != std::string::npos);
   CHECK(run() == 0);
+  got = received();
+  REQUIRE(got.size() == 2);
   CHECK(got[0] == got[1]);
 }
 
