@@ -116,8 +116,9 @@ struct VmEvent {
   VmId vm;
   VmEventKind kind = VmEventKind::kArrived;
   MonotonicTime at{};
-  std::string how;               // "created", "migrated", "deleted", "deallocated", "shutdown", "crashed", …
-  std::optional<Levels> levels;  // In force from `at` on, where the event tells.
+  std::string how;  // "created", "migrated", "deleted", "deallocated", "shutdown", "crashed", …
+  // In force from `at` on, where the event tells: as they were then, not as when what it tells of happened.
+  std::optional<Levels> levels;
   std::optional<Owner> owner;
   std::string name;
 };

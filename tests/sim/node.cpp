@@ -160,6 +160,7 @@ void SimNode::apply_to(Machine& machine, const PlanOp& op, bool watched) {
   if (machine.migrating) return;
   apply_lifecycle(machine, op, watched);
   apply_devices(machine, op);
+  redefine_notices(machine);
   note(machine);
 }
 
@@ -297,6 +298,17 @@ void SimNode::add_device(Machine& machine, DeviceKind kind, std::int64_t readabl
       machine.devices.begin(), machine.devices.end(), device,
       [](const Device& a, const Device& b) { return std::tie(a.kind, a.id) < std::tie(b.kind, b.id); });
   machine.devices.insert(place, std::move(device));
+}
+
+// A source asks for the definition when a notice comes: one that is on its way will tell of this change as well.
+void SimNode::redefine_notices(const Machine& machine) {
+  if (now_ >= late_until_) return;
+  for (Notice& notice : notices_) {
+    if (!notice.late || notice.event.vm != machine.id) continue;
+    const Power power = notice.event.levels->power;
+    notice.event.levels = levels(machine);
+    notice.event.levels->power = power;
+  }
 }
 
 void SimNode::resize(Machine& machine, std::uint32_t vcores) {

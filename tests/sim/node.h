@@ -134,6 +134,7 @@ class SimNode {
   void hide(const Machine& machine, Device& device, std::size_t counter, std::uint64_t amount);
   void resize(Machine& machine, std::uint32_t vcores);
   void add_device(Machine& machine, DeviceKind kind, std::int64_t readable_from);
+  void redefine_notices(const Machine& machine);
   void note(const Machine& machine);
   void report(const Machine& machine, VmEventKind kind, const char* how);
   [[nodiscard]] Levels levels(const Machine& machine) const;

@@ -6,6 +6,7 @@
 #include "agent/agent.h"
 #include "platform/digest.h"
 #include "store/entry_codec.h"
+#include "store/journal_format.h"
 #include "tests/sim/memory_kv.h"
 
 namespace nodemeter {
@@ -82,7 +83,7 @@ class WatchedKv final : public KeyValue {
       flaw_ = Flaw::kNone;
       std::vector<Write> part;
       for (const Write& write : writes) {
-        if (write.table != Table::kState) part.push_back(write);
+        if (write.table != Table::kState && !write.key.starts_with(journal_format::kStatePrefix)) part.push_back(write);
       }
       disk_.fail(MemoryDisk::Fault::kUnknownWritten);
       return kv_.commit(part);
@@ -101,7 +102,8 @@ class WatchedKv final : public KeyValue {
   void written(const std::vector<Write>& writes) {
     ++outcome_.commits;
     promise(writes);
-    const auto is_sample = [](const Write& write) { return write.table == Table::kState && write.key == kNodeRowKey; };
+    const std::string node_row = journal_format::state_write(std::string(kNodeRowKey), std::nullopt).key;
+    const auto is_sample = [&](const Write& write) { return write.table == Table::kMeta && write.key == node_row; };
     if (std::any_of(writes.begin(), writes.end(), is_sample)) books_.committed();
   }
   void promise(const std::vector<Write>& writes) {

@@ -111,6 +111,17 @@ inline constexpr Regression kRegressions[] = {
          "ops": [{"at_ms":0,"op":"service_away","vm":0,"a":1,"b":0},
                  {"at_ms":0,"op":"clock_step","vm":0,"a":0,"b":-108},
                  {"at_ms":0,"op":"commit_unknown_lost","vm":0,"a":1,"b":284000}]})"},
+    {2600034910,
+     "of the world, not of the product: a notice that came late told levels of before as if they held since it came, "
+     "which no source may do (collectors/source.h)",
+     R"({"seed":2600034910,"start_ms":1767231853259,"length_ms":4564223,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":4,"memory_mib":41392,"cpu_percent":6,"disks":0,"nics":0,"rate":211524786,"width_32":false,
+                  "starts_proven":true,"owner_known":true,"windows":false,"persistent":true,"first_ms":0}],
+         "ops": [{"at_ms":4236884,"op":"late_notices","vm":0,"a":283868,"b":0},
+                 {"at_ms":4305589,"op":"resize","vm":0,"a":0,"b":0},
+                 {"at_ms":4347027,"op":"balloon","vm":0,"a":0,"b":0},
+                 {"at_ms":4504223,"op":"suspend","vm":0,"a":521013,"b":0}]})"},
 };
 
 }  // namespace nodemeter
