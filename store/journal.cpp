@@ -110,8 +110,21 @@ Status begin_epoch(KeyValue& kv, Stored& stored, Random& random) {
 Status upgrade(KeyValue& kv, Stored& stored) {
   if (stored.format == 1) stored.state.manifested = stored.state.last_sequence;
   stored.format = kStoreFormat;
-  return commit_once(kv, {put(Table::kMeta, kFormatKey, encode_format(kStoreFormat)),
-                          put(Table::kMeta, kManifestKey, encode_manifest_mark(stored.state))});
+  std::vector<Write> writes{put(Table::kMeta, kFormatKey, encode_format(kStoreFormat)),
+                            put(Table::kMeta, kManifestKey, encode_manifest_mark(stored.state))};
+  {
+    const Result<std::unique_ptr<Snapshot>> snapshot = kv.snapshot();
+    if (!snapshot) return snapshot.error();
+    auto rows = read_state_rows(**snapshot, "");
+    if (!rows) return rows.error();
+    for (auto& [key, row] : *rows) {
+      Write write = state_write(key, std::move(row));
+      if (write.table == Table::kState) continue;
+      writes.push_back(Write{Table::kState, std::move(key), std::nullopt});
+      writes.push_back(std::move(write));
+    }
+  }
+  return commit_once(kv, std::move(writes));
 }
 
 }  // namespace
@@ -255,7 +268,7 @@ Status Journal::commit(JournalCommit& commit, UtcTime now) {
     if (Status added = add_manifests(appender, *commit.closed_until); !added) return added;
   }
   std::vector<Write>& writes = appender.writes;
-  for (const StateWrite& row : commit.state) writes.push_back(Write{Table::kState, row.key, row.value});
+  for (const StateWrite& row : commit.state) writes.push_back(state_write(row.key, row.value));
   if (!appender.entries.empty()) writes.push_back(put(Table::kMeta, kHeadKey, encode_head(next)));
   if (commit.closed_until) writes.push_back(put(Table::kMeta, kManifestKey, encode_manifest_mark(next)));
   if (next.public_key != state_.public_key) writes.push_back(put(Table::kMeta, kKeyKey, next.public_key));

@@ -29,7 +29,7 @@ class Sealer;
 }
 
 // 1: without manifests and the sum over marks and state rows. Taken over on opening.
-inline constexpr std::uint32_t kStoreFormat = 3;
+inline constexpr std::uint32_t kStoreFormat = 4;
 
 struct JournalOptions {
   NodeId node;

@@ -1,5 +1,6 @@
 #include "store/journal_format.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "platform/bytes.h"
@@ -342,15 +343,25 @@ Status visit_rows(const Snapshot& snapshot, std::uint32_t ordinal, Sequence firs
   return Done{};
 }
 
+Write state_write(std::string key, std::optional<std::string> value) {
+  if (key.find('/') != std::string::npos) return Write{Table::kState, std::move(key), std::move(value)};
+  return Write{Table::kMeta, std::string(kStatePrefix) + key, std::move(value)};
+}
+
 Result<std::vector<std::pair<std::string, std::string>>> read_state_rows(const Snapshot& snapshot,
                                                                          std::string_view prefix) {
   std::vector<std::pair<std::string, std::string>> rows;
-  const Status scanned = snapshot.scan(Table::kState, prefix, [&](std::string_view key, std::string_view value) {
-    if (!key.starts_with(prefix)) return false;
-    rows.emplace_back(key, value);
-    return true;
-  });
-  if (!scanned) return scanned.error();
+  const auto take_from = [&](Table table, const std::string& from, std::size_t cut) {
+    return snapshot.scan(table, from, [&](std::string_view key, std::string_view value) {
+      if (!key.starts_with(from)) return false;
+      rows.emplace_back(key.substr(cut), value);
+      return true;
+    });
+  };
+  const std::string among_marks = std::string(kStatePrefix) + std::string(prefix);
+  if (Status taken = take_from(Table::kMeta, among_marks, kStatePrefix.size()); !taken) return taken.error();
+  if (Status taken = take_from(Table::kState, std::string(prefix), 0); !taken) return taken.error();
+  std::ranges::sort(rows);
   return rows;
 }
 

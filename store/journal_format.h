@@ -25,6 +25,7 @@ inline constexpr std::string_view kSumKey = "sum";
 inline constexpr std::string_view kEpochPrefix = "epoch/";
 inline constexpr std::string_view kParkedPrefix = "parked/";
 inline constexpr std::string_view kAcknowledgedPrefix = "acknowledged/";
+inline constexpr std::string_view kStatePrefix = "state/";
 
 std::string entry_key(std::uint32_t ordinal, Sequence sequence);
 struct EntryPosition {
@@ -82,6 +83,10 @@ Result<std::optional<Stored>> read_marks(const Snapshot& snapshot);
 Status visit_rows(const Snapshot& snapshot, std::uint32_t ordinal, Sequence first, Sequence last,
                   const std::function<bool(Sequence, std::string_view row)>& visit);
 
+// A state row, or its removal. One without '/' in its key is of the node and changes with every sample: it lies among
+// the marks, whose page every commit writes anyway. Rows of single VMs have a table of their own.
+Write state_write(std::string key, std::optional<std::string> value);
+// In key order. Stores of formats below 4 have all of them in the table `state`.
 Result<std::vector<std::pair<std::string, std::string>>> read_state_rows(const Snapshot& snapshot,
                                                                          std::string_view prefix);
 Result<std::vector<ParkedEntry>> read_parked(const Snapshot& snapshot);

@@ -176,12 +176,16 @@ Result<WholeCheck> begin(const ByteSource& bytes) {
   if (!version) return version.error();
   result.version = std::move(*version);
   const std::uint64_t transaction = result.version.transaction;
-  if (Status number = check_number(bytes, result.version); !number) return number.error();
+  const auto check = [&bytes](const Version& version) {
+    Cursor free(bytes, version, version.free);
+    return check_number(free, version);
+  };
+  if (Status number = check(result.version); !number) return number.error();
   // The version before is whole, too, until the next commit.
   const Result<Version> older = read_version(bytes, transaction == 0 ? 0 : transaction - 1);
   if (!older && older.error().code != ErrorCode::kNotFound) return older.error();
   if (older) {
-    if (Status number = check_number(bytes, *older); !number) return number.error();
+    if (Status number = check(*older); !number) return number.error();
   }
   const Result<std::uint64_t> size = bytes.size();
   if (!size) return size.error();
@@ -268,7 +272,7 @@ Status check_free_list(const ByteSource& bytes, const Version& version) {
     if (rows == kFreeLeavesPerCommit) break;
   }
   if (!there) return there.error();
-  return check_number(bytes, version);
+  return check_number(cursor, version);
 }
 
 // What was looked at already for this commit.

@@ -115,17 +115,16 @@ Result<Tree> tree_of(std::string_view bytes, std::uint64_t last_page, std::strin
   return tree;
 }
 
-// The version in meta page `index`. The message of an error names the page.
-Result<Version> meta_page(const ByteSource& bytes, std::uint64_t index, std::uint64_t page_bytes) {
-  std::array<char, kMetaBytes> raw{};
-  const std::string where = "meta page " + std::to_string(index) + ": ";
-  if (Status read = bytes.read(index * page_bytes, raw); !read) return corrupt(where + read.error().message);
-  const std::string_view page(raw.data(), raw.size());
+// The version in meta page `index`, of which these are the first kMetaBytes. The message of an error names the page.
+Result<Version> meta_page(std::string_view page, std::uint64_t index) {
+  const auto wrong = [index](const std::string& what) {
+    return corrupt("meta page " + std::to_string(index) + ": " + what);
+  };
   const std::string_view meta = page.substr(kPageHead);
-  if (u64(page, 0) != index) return corrupt(where + "its own number is " + std::to_string(u64(page, 0)));
-  if (u16(page, 10) != kMeta) return corrupt(where + "its kind is " + std::to_string(u16(page, 10)));
-  if (u32(meta, 0) != kMagic) return corrupt(where + "this is not a file of LMDB");
-  if (u32(meta, 4) != kLayout) return corrupt(where + "its layout is " + std::to_string(u32(meta, 4)));
+  if (u64(page, 0) != index) return wrong("its own number is " + std::to_string(u64(page, 0)));
+  if (u16(page, 10) != kMeta) return wrong("its kind is " + std::to_string(u16(page, 10)));
+  if (u32(meta, 0) != kMagic) return wrong("this is not a file of LMDB");
+  if (u32(meta, 4) != kLayout) return wrong("its layout is " + std::to_string(u32(meta, 4)));
   Version version;
   version.map_bytes = u64(meta, 16);
   version.page_bytes = u32(meta, 24);
@@ -133,21 +132,42 @@ Result<Version> meta_page(const ByteSource& bytes, std::uint64_t index, std::uin
   version.transaction = u64(meta, 128);
   if (version.page_bytes < kPageBytesMin || version.page_bytes > kPageBytesMax ||
       !std::has_single_bit(version.page_bytes)) {
-    return corrupt(where + "pages of " + std::to_string(version.page_bytes) + " bytes");
+    return wrong("pages of " + std::to_string(version.page_bytes) + " bytes");
   }
   if (version.last_page < kMetaPages - 1 || version.last_page >= kMapBytesMax / version.page_bytes) {
-    return corrupt(where + "its last page is " + std::to_string(version.last_page));
+    return wrong("its last page is " + std::to_string(version.last_page));
   }
   if (version.map_bytes > kMapBytesMax || version.map_bytes / version.page_bytes < version.last_page) {
-    return corrupt(where + "a map of " + std::to_string(version.map_bytes) + " bytes");
+    return wrong("a map of " + std::to_string(version.map_bytes) + " bytes");
   }
   Result<Tree> free = tree_of(meta.substr(24, kTreeBytes), version.last_page, "free pages", true);
-  if (!free) return corrupt(where + free.error().message);
+  if (!free) return wrong(free.error().message);
   Result<Tree> tables = tree_of(meta.substr(72, kTreeBytes), version.last_page, std::string(kTablesName), false);
-  if (!tables) return corrupt(where + tables.error().message);
+  if (!tables) return wrong(tables.error().message);
   version.free = std::move(*free);
   version.tables = std::move(*tables);
   return version;
+}
+
+// Both meta pages, by one read where pages are as long as usual.
+Result<std::array<Version, 2>> meta_pages(const ByteSource& bytes, std::uint64_t file_bytes) {
+  constexpr std::size_t kUsualPageBytes = 4'096;
+  std::array<char, kUsualPageBytes + kMetaBytes> raw;  // NOLINT(cppcoreguidelines-pro-type-member-init): read into
+  const std::size_t there = std::min<std::uint64_t>(file_bytes, raw.size());
+  if (there < kMetaBytes) return corrupt("meta page 0: the file ends at byte " + std::to_string(file_bytes));
+  if (Status read = bytes.read(0, {raw.data(), there}); !read) return corrupt("meta page 0: " + read.error().message);
+  Result<Version> first = meta_page({raw.data(), kMetaBytes}, 0);
+  if (!first) return first.error();
+  std::size_t at = first->page_bytes;
+  if (at + kMetaBytes > there) {
+    if (Status read = bytes.read(at, {raw.data(), kMetaBytes}); !read) {
+      return corrupt("meta page 1: " + read.error().message);
+    }
+    at = 0;
+  }
+  Result<Version> second = meta_page({raw.data() + at, kMetaBytes}, 1);
+  if (!second) return second.error();
+  return std::array<Version, 2>{std::move(*first), std::move(*second)};
 }
 
 // Does the second follow the first as commits do? They write the pages in turn: a number that changed by itself shows.
@@ -173,22 +193,21 @@ std::shared_ptr<const ByteSource> bytes_in_memory(std::string_view bytes) {
 Result<Version> read_version(const ByteSource& bytes, std::optional<std::uint64_t> transaction) {
   const Result<std::uint64_t> size = bytes.size();
   if (!size) return size.error();
-  Result<Version> first = meta_page(bytes, 0, 0);
-  if (!first) return first.error();
-  Result<Version> second = meta_page(bytes, 1, first->page_bytes);
-  if (!second) return second.error();
-  if (first->page_bytes != second->page_bytes) return corrupt("the meta pages disagree about the size of pages");
-  if (!consecutive(*first, *second)) {
-    return corrupt("the meta pages are of transactions " + std::to_string(first->transaction) + " and " +
-                   std::to_string(second->transaction) + ", which do not follow each other");
+  Result<std::array<Version, 2>> both = meta_pages(bytes, *size);
+  if (!both) return both.error();
+  auto& [first, second] = *both;
+  if (first.page_bytes != second.page_bytes) return corrupt("the meta pages disagree about the size of pages");
+  if (!consecutive(first, second)) {
+    return corrupt("the meta pages are of transactions " + std::to_string(first.transaction) + " and " +
+                   std::to_string(second.transaction) + ", which do not follow each other");
   }
-  Version& newer = first->transaction < second->transaction ? *second : *first;
+  Version& newer = first.transaction < second.transaction ? second : first;
   if (newer.last_page >= *size / newer.page_bytes) {
     return corrupt("the file is cut short: it has " + std::to_string(*size) + " bytes and refers to " +
                    std::to_string((newer.last_page + 1) * newer.page_bytes));
   }
   if (!transaction || newer.transaction == *transaction) return std::move(newer);
-  Version& older = &newer == &*first ? *second : *first;
+  Version& older = &newer == &first ? second : first;
   if (older.transaction == *transaction) return std::move(older);
   return Error{ErrorCode::kNotFound, "transaction " + std::to_string(*transaction) + " was overtaken"};
 }
@@ -420,8 +439,10 @@ Result<bool> Cursor::seek(std::string_view from) {
 
 Result<bool> Cursor::last() {
   if (tree_.root == kNoPage) return false;
-  levels_.clear();
-  if (Status pushed = push(tree_.root, {}, {}); !pushed) return pushed.error();
+  while (!levels_.empty() && levels_.back().high) levels_.pop_back();  // What has no bound is on the way to the end.
+  if (levels_.empty()) {
+    if (Status pushed = push(tree_.root, {}, {}); !pushed) return pushed.error();
+  }
   levels_.back().index = levels_.back().page.count() - 1;
   if (Status down = descend(Side::kLast); !down) return down.error();
   return true;
@@ -476,12 +497,11 @@ Status Cursor::check_neighbours() const {
   return Done{};
 }
 
-Status check_number(const ByteSource& bytes, const Version& version) {
+Status check_number(Cursor& free, const Version& version) {
   if (version.transaction < 2) return Done{};  // The first one has nothing to free.
-  Cursor cursor(bytes, version, version.free);
-  const Result<bool> there = cursor.last();
+  const Result<bool> there = free.last();
   if (!there) return there.error();
-  const std::uint64_t newest = *there ? u64(cursor.key(), 0) : 0;
+  const std::uint64_t newest = *there ? u64(free.key(), 0) : 0;
   if (newest == version.transaction) return Done{};
   return corrupt("meta page " + std::to_string(version.transaction % 2) + " is of transaction " +
                  std::to_string(version.transaction) + ", its pages are of " + std::to_string(newest));

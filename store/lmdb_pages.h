@@ -80,11 +80,6 @@ struct Version {
 // shorter than it says. `transaction`: that version instead, and kNotFound if it is neither (a writer went on).
 Result<Version> read_version(const ByteSource& bytes, std::optional<std::uint64_t> transaction = {});
 
-// Is it the version that its number says? A commit lists what it freed under its own number, so a meta page whose
-// number changed by itself, into the one that fits its neighbour as well, shows. Requires that nobody commits
-// meanwhile.
-Status check_number(const ByteSource& bytes, const Version& version);
-
 // A page of a tree whose structure holds: everything below is in bounds.
 class Page {
  public:
@@ -138,8 +133,8 @@ class Cursor {
   Cursor(const ByteSource& bytes, const Version& version, const Tree& tree)
       : bytes_(bytes), version_(version), tree_(tree) {}
 
-  // To the first key >= `from` (of all, if empty); false: there is none. Reads no page again that the way
-  // there shares with the last one.
+  // To the first key >= `from` (of all, if empty), or to the last one; false: there is none. Reads no page again that
+  // the way there shares with the last one.
   Result<bool> seek(std::string_view from);
   Result<bool> last();
   Result<bool> next();
@@ -176,6 +171,11 @@ class Cursor {
   std::vector<Level> levels_;
   std::string value_;
 };
+
+// Is it the version that its number says? A commit lists what it freed under its own number, so a meta page whose
+// number changed by itself, into the one that fits its neighbour as well, shows. Requires that nobody commits
+// meanwhile. `free` is over the version's tree of free pages; it is moved.
+Status check_number(Cursor& free, const Version& version);
 
 // The named tables, in the order of their names.
 Result<std::vector<Tree>> read_tables(const ByteSource& bytes, const Version& version);

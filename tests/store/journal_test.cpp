@@ -379,7 +379,7 @@ TEST_CASE("a store of another node, of a simulation, or of a newer program is re
   CHECK(f.message.find("real metering") != std::string::npos);
   f.disk.damage(Table::kMeta, "format", journal_format::encode_format(kStoreFormat + 1));
   CHECK(f.open_error(f.options) == ErrorCode::kUnsupported);
-  CHECK(f.message.find("format 4, this program knows up to 3") != std::string::npos);
+  CHECK(f.message.find("format 5, this program knows up to 4") != std::string::npos);
 
   MemoryDisk simulated;
   MemoryKv kv(simulated);
