@@ -14,4 +14,7 @@ std::string machine_id();
 // Where the configuration is looked for if nobody says otherwise.
 std::filesystem::path default_config_path();
 
+// Where an agent keeps its journal and keys if nobody says otherwise.
+std::filesystem::path default_state_path();
+
 }  // namespace nodemeter

@@ -14,4 +14,6 @@ std::string machine_id() {
 
 std::filesystem::path default_config_path() { return "/etc/nodemeter/nodemeter.toml"; }
 
+std::filesystem::path default_state_path() { return "/var/lib/nodemeter"; }
+
 }  // namespace nodemeter

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/machine.h"
 #include "agent/meter.h"
 #include "collectors/source.h"
 #include "uploader/carrier.h"
@@ -37,7 +38,7 @@ struct Options {
   MeterOptions meter;
 
   // [state]
-  std::filesystem::path state_path = "/var/lib/nodemeter";
+  std::filesystem::path state_path = default_state_path();
   Milliseconds retention{400ll * 86'400'000};
   std::uint64_t store_size_max = 8ull << 30;
 

@@ -50,7 +50,8 @@ class Clock {
   Clock() = default;
 };
 
-// The operating system's clocks: CLOCK_BOOTTIME, CLOCK_REALTIME and the kernel's boot id on Linux.
+// The operating system's clocks: CLOCK_BOOTTIME, CLOCK_REALTIME and the kernel's boot id on Linux; on Windows the
+// interrupt time, the system time, and an id made from the first process of the boot.
 std::unique_ptr<Clock> system_clock();
 
 // The same, running `speed` times faster from now on: trials and tests with a simulated or replayed source.

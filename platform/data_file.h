@@ -11,6 +11,14 @@
 
 namespace nodemeter {
 
+// True where a memory map cannot reach beyond the end of its file (Windows), so that it has to follow the file's
+// growth.
+bool map_needs_file();
+
+// An error number of the system that only says that another program has the file open or locked for the moment: a virus
+// scanner, a backup (Windows). The functions here wait for two seconds before they give up.
+bool held_by_other(int code);
+
 // Writes zeros to bytes [from, to) of an open file (a descriptor on POSIX, a HANDLE on Windows) and makes them and the
 // new size durable. kFull: the file system is full; the file may be longer than before. kUnavailable: anything else.
 Status extend_with_zeros(std::intptr_t file, std::uint64_t from, std::uint64_t to);

@@ -21,6 +21,10 @@ Error failed(const std::string& what, int error) {
 
 }  // namespace
 
+bool map_needs_file() { return false; }
+
+bool held_by_other(int) { return false; }
+
 Status extend_with_zeros(std::intptr_t file, std::uint64_t from, std::uint64_t to) {
   // Written, not fallocate()d: an unwritten extent becomes data by a change of metadata, which is what a later
   // fdatasync() may leave out.

@@ -16,10 +16,16 @@ namespace nodemeter {
 Result<std::string> read_file(const std::filesystem::path& path, std::size_t size_max);
 
 // Temporary file, sync, rename, sync of the directory: afterwards the old or the new content is there, never a mix.
-// `owner_only`: mode 0600 from the first byte (secrets).
+// `owner_only`: mode 0600 from the first byte (secrets); on Windows open to this account, administrators and the
+// system.
 Status replace_file(const std::filesystem::path& path, std::string_view content, bool owner_only = false);
 
-// Makes the directory and its parents; the last one with owner and group access only.
+// Renames a file, in place of one that may be there, or a directory, and makes that durable. On Windows it waits for
+// two seconds at most for others that have it open. Errors as read_file.
+Status move_path(const std::filesystem::path& from, const std::filesystem::path& to);
+
+// Makes the directory and its parents; the last one with owner and group access only (Windows: as
+// for secrets).
 Status make_state_directory(const std::filesystem::path& path);
 
 // Makes a rename or a creation in `directory` durable.

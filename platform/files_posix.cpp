@@ -100,8 +100,12 @@ Status replace_file(const fs::path& path, std::string_view content, bool owner_o
     if (Status written = write_all(file.get(), content, temporary); !written) return written;
     if (::fsync(file.get()) != 0) return failed("cannot sync", temporary, errno);
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return failed("cannot rename to", path, errno);
-  return sync_directory(path.has_parent_path() ? path.parent_path() : fs::path("."));
+  return move_path(temporary, path);
+}
+
+Status move_path(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) return failed("cannot rename " + from.string() + " to", to, errno);
+  return sync_directory(to.has_parent_path() ? to.parent_path() : fs::path("."));
 }
 
 Status make_state_directory(const fs::path& path) { return make_directories(path, 0750); }
@@ -141,15 +145,6 @@ Result<FileLock> FileLock::acquire(const fs::path& path) {
     return failed("cannot write", path, errno);
   }
   return lock;
-}
-
-bool FileWatch::changed() {
-  std::error_code error;
-  const auto size = std::filesystem::file_size(file_, error);
-  std::string now = error ? "unreadable" : std::to_string(size);
-  const auto time = std::filesystem::last_write_time(file_, error);
-  if (!error) now += " " + std::to_string(time.time_since_epoch().count());
-  return std::exchange(seen_, now) != now;
 }
 
 }  // namespace nodemeter

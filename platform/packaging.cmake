@@ -29,13 +29,16 @@ target_include_directories(nodemeter_library INTERFACE
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/nodemeter>)
 target_link_libraries(nodemeter_library INTERFACE
-  PkgConfig::LIBVIRT EXPAT::EXPAT PkgConfig::LMDB PkgConfig::ZSTD CURL::libcurl ZLIB::ZLIB PkgConfig::SODIUM
-  Threads::Threads)
+  EXPAT::EXPAT PkgConfig::LMDB PkgConfig::ZSTD CURL::libcurl ZLIB::ZLIB PkgConfig::SODIUM Threads::Threads
+  ${nodemeter_system_libraries})
+if(TARGET PkgConfig::LIBVIRT)
+  target_link_libraries(nodemeter_library INTERFACE PkgConfig::LIBVIRT)
+endif()
 
 # What an embedder needs to run an agent, read a journal or write a source of its own. tests/packaging/deb_test compiles
 # each of these alone from its installed place, so a missing one shows.
 set(nodemeter_headers
-  agent/agent.h agent/config_file.h agent/meter.h agent/meter_rows.h agent/meter_state.h agent/open_source.h
+  agent/agent.h agent/config_file.h agent/machine.h agent/meter.h agent/meter_rows.h agent/meter_state.h agent/open_source.h
   agent/options.h agent/schedule.h agent/store_keeper.h
   collectors/source.h
   platform/clock.h platform/config_text.h platform/contract.h platform/digest.h platform/ids.h platform/log.h

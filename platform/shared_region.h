@@ -1,7 +1,8 @@
 // A named piece of memory that one process writes and others read (the only Boost.Interprocess).
 //
 // POSIX: a shared memory object, readable by one group, which outlives its writer until it is removed or replaced.
-// Windows: a named mapping that the system removes with its last handle (a shared_region_windows.cpp beside this one).
+// Windows: a named mapping, seen by all sessions where the account may do that, that the system removes with its last
+// handle. One that somebody still reads is cleared and used again.
 
 #pragma once
 
@@ -20,8 +21,7 @@ class SharedRegion {
   ~SharedRegion();  // Unmaps. The name stays: remove() takes it away.
 
   // A new region of `size` zero bytes under `name`, in place of one that may exist. Members of `group` may read it;
-  // with
-  // "" or a group that does not exist only this account may. Memory is used when it is first written.
+  // with "" or a group that does not exist only this account may. Memory is used when it is first written.
   // kUnavailable, kPermissionDenied (the name belongs to another account).
   static Result<SharedRegion> create(const std::string& name, std::size_t size, const std::string& group);
 

@@ -203,6 +203,21 @@ Error first_fault(const WholeCheck& result) {
 
 }  // namespace
 
+// LMDB copies every page that it changes, and splits at worst one page for
+// every half page of new bytes. Entries are deleted in runs, several to a page, and the pages they leave are used
+// again.
+std::uint64_t pages_needed(const std::vector<Write>& writes, std::uint64_t pages_used, std::uint64_t page_bytes) {
+  constexpr std::uint64_t kSlack = 24;  // Branches, roots, LMDB's list of free pages.
+  std::uint64_t bytes = 0;
+  std::uint64_t puts = 0;
+  for (const Write& write : writes) {
+    puts += write.value ? 1 : 0;
+    bytes += 16 + write.key.size() + (write.value ? write.value->size() : 0);
+  }
+  const std::uint64_t touched = puts + puts / 16 + (writes.size() - puts) / 4;
+  return 2 * (bytes / page_bytes + 1) + std::min(touched, pages_used) + kSlack;
+}
+
 std::uint64_t pages_in_trees(const Version& version, const std::vector<Tree>& tables) {
   std::uint64_t pages = kMetaPages;
   const auto add = [&pages](const Tree& tree) { pages += tree.branch_pages + tree.leaf_pages + tree.overflow_pages; };

@@ -55,6 +55,9 @@ Status check_before_use(const ByteSource& bytes, bool writer);
 Result<std::uint64_t> check_writes(const ByteSource& bytes, std::uint64_t transaction, const std::vector<Write>& writes,
                                    std::span<const char* const> table_names);
 
+// About the most pages that a commit of these writes takes, while the trees have `pages_used`.
+std::uint64_t pages_needed(const std::vector<Write>& writes, std::uint64_t pages_used, std::uint64_t page_bytes);
+
 // Meta pages and the pages of all trees, LMDB's own included.
 std::uint64_t pages_in_trees(const Version& version, const std::vector<Tree>& tables);
 

@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <mutex>
+#include <shared_mutex>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -20,6 +24,10 @@ namespace nodemeter {
 namespace {
 
 namespace fs = std::filesystem;
+
+// How long a commit and an opening wait for another program that has the file locked, and how often they look.
+constexpr std::chrono::milliseconds kHeldMax{2'000};
+constexpr std::chrono::milliseconds kHeldPause{20};
 
 // ---- Errors ----
 
@@ -84,15 +92,27 @@ struct Environment {
     }
   }
   [[nodiscard]] std::uint64_t page_bytes() const {
+    const std::shared_lock lock(map_mutex);
     MDB_stat stat{};
     mdb_env_stat(handle, &stat);
     return stat.ms_psize;
   }
   // Pages from the file's start that have ever been used.
-  [[nodiscard]] std::uint64_t pages_touched() const {
+  [[nodiscard]] std::uint64_t pages_touched() const { return info().me_last_pgno + 1; }
+  [[nodiscard]] MDB_envinfo info() const {
+    const std::shared_lock lock(map_mutex);
     MDB_envinfo info{};
     mdb_env_info(handle, &info);
-    return info.me_last_pgno + 1;
+    return info;
+  }
+  int begin(unsigned flags, MDB_txn** transaction) const {
+    const std::shared_lock lock(map_mutex);
+    return mdb_txn_begin(handle, nullptr, flags, transaction);
+  }
+  // Only while this process writes nothing. Snapshots may live: they read around the map.
+  int remap(std::uint64_t bytes) const {
+    const std::unique_lock lock(map_mutex);
+    return mdb_env_set_mapsize(handle, static_cast<std::size_t>(bytes));
   }
 
   DirectoryClaim claim;  // Released after the handle is closed.
@@ -100,6 +120,10 @@ struct Environment {
   std::array<MDB_dbi, kTableCount> tables{};
   std::shared_ptr<const lmdb_pages::ByteSource> bytes;  // The data file, read without LMDB.
   bool abandoned = false;  // LMDB lost track in the middle of something: its handles are not touched again.
+  bool map_lost = false;   // So it is abandoned although nothing is wrong with the store.
+
+ private:
+  mutable std::shared_mutex map_mutex;  // Held alone while the map moves.
 };
 
 // LMDB found its own state broken. Thrown through its C code, which has nothing to clean up that we would use again.
@@ -143,15 +167,15 @@ class Transaction {
  public:
   static Result<Transaction> begin(const Environment& environment, unsigned flags) {
     MDB_txn* handle = nullptr;
-    int code = mdb_txn_begin(environment.handle, nullptr, flags, &handle);
+    int code = environment.begin(flags, &handle);
     if (code == MDB_READERS_FULL) {
       int freed = 0;
       mdb_reader_check(environment.handle, &freed);
-      code = mdb_txn_begin(environment.handle, nullptr, flags, &handle);
+      code = environment.begin(flags, &handle);
     } else if (code == MDB_MAP_RESIZED) {
-      // The writer was restarted with a larger size_max: take over its map.
-      mdb_env_set_mapsize(environment.handle, 0);
-      code = mdb_txn_begin(environment.handle, nullptr, flags, &handle);
+      // The writer's map is larger now: take it over.
+      if (environment.remap(0) != MDB_SUCCESS) return failed("cannot follow the store's growth", code);
+      code = environment.begin(flags, &handle);
     }
     if (code != MDB_SUCCESS) return failed("cannot begin a transaction", code);
     return Transaction(environment, handle);
@@ -161,8 +185,10 @@ class Transaction {
   Transaction(Transaction&& other) noexcept
       : environment_(other.environment_), handle_(std::exchange(other.handle_, nullptr)) {}
   Transaction& operator=(Transaction&&) = delete;
-  ~Transaction() {
+  ~Transaction() { abort(); }
+  void abort() {
     if (handle_ != nullptr && !environment_->abandoned) mdb_txn_abort(handle_);
+    handle_ = nullptr;
   }
   [[nodiscard]] MDB_txn* get() const { return handle_; }
   [[nodiscard]] std::uint64_t id() const { return mdb_txn_id(handle_); }
@@ -229,11 +255,7 @@ class LmdbKv final : public KeyValue {
     Usage usage;
     usage.size_max_bytes = options_.size_max_bytes;
     if (environment_->abandoned) return usage;
-    if (options_.read_only) {
-      MDB_envinfo info{};
-      mdb_env_info(environment_->handle, &info);
-      usage.size_max_bytes = info.me_mapsize;
-    }
+    if (options_.read_only) usage.size_max_bytes = environment_->info().me_mapsize;
     const Result<Transaction> transaction = Transaction::begin(*environment_, MDB_RDONLY);
     if (!transaction) return usage;
     const Usage counted = usage_of(*environment_->bytes, transaction->id());
@@ -250,12 +272,19 @@ class LmdbKv final : public KeyValue {
   }
 
  private:
-  Status commit_checked(const std::vector<Write>& writes);
+  enum class Attempt { kDone, kRoomWasMade, kHeld };
+  Result<Attempt> commit_checked(const std::vector<Write>& writes);
+  Result<Attempt> attempt_to_write(Transaction transaction, const std::vector<Write>& writes);
+  Status map_whole_file();
   Status make_room(const std::vector<Write>& writes, std::uint64_t pages_used);
   Status grow(std::uint64_t bytes_wanted);
   int put(MDB_txn* transaction, const Write& write) const;
-  Error finish_failed_commit(int code);
+  Result<Attempt> after_failure(int code, const std::string& what);
+  [[nodiscard]] bool map_follows() const { return options_.map_follows_file || map_needs_file(); }
   [[nodiscard]] Error refusal() const {
+    if (environment_->map_lost) {
+      return Error{ErrorCode::kUnavailable, "the store at " + directory_.string() + " lost its memory map: restart"};
+    }
     if (environment_->abandoned) return damaged("LMDB met something impossible in it");
     return Error{ErrorCode::kUnavailable, "the store at " + directory_.string() + " had an I/O error: reopen it"};
   }
@@ -272,21 +301,6 @@ class LmdbKv final : public KeyValue {
   bool poisoned_ = false;
 };
 
-// About the most pages that a commit takes: LMDB copies every page that it changes, and splits at worst one page for
-// every half page of new bytes. Entries are deleted in runs, several to a page, and the pages they leave are used
-// again.
-std::uint64_t pages_needed(const std::vector<Write>& writes, std::uint64_t pages_used, std::uint64_t page_bytes) {
-  constexpr std::uint64_t kSlack = 24;  // Branches, roots, LMDB's list of free pages.
-  std::uint64_t bytes = 0;
-  std::uint64_t puts = 0;
-  for (const Write& write : writes) {
-    puts += write.value ? 1 : 0;
-    bytes += 16 + write.key.size() + (write.value ? write.value->size() : 0);
-  }
-  const std::uint64_t touched = puts + puts / 16 + (writes.size() - puts) / 4;
-  return 2 * (bytes / page_bytes + 1) + std::min(touched, pages_used) + kSlack;
-}
-
 // Makes sure that a commit ends up within bytes of the file that are already durable.
 //
 // LMDB syncs its data file by fdatasync() and then writes a meta page that refers to the new pages. Where fdatasync()
@@ -298,7 +312,7 @@ Status LmdbKv::make_room(const std::vector<Write>& writes, std::uint64_t pages_u
   const bool puts_entries =
       std::ranges::any_of(writes, [](const Write& w) { return w.table == Table::kEntries && w.value.has_value(); });
   const std::uint64_t reserve = puts_entries ? options_.reserve_bytes / page_bytes_ : 0;
-  const std::uint64_t wanted = pages_needed(writes, pages_used, page_bytes_) + reserve;
+  const std::uint64_t wanted = lmdb_pages::pages_needed(writes, pages_used, page_bytes_) + reserve;
   const std::uint64_t touched = environment_->pages_touched();
   if (touched + wanted <= file_bytes_ / page_bytes_) return Done{};
   Status grown = grow((touched + wanted) * page_bytes_);
@@ -352,24 +366,31 @@ int LmdbKv::put(MDB_txn* transaction, const Write& write) const {
   return mdb_put(transaction, table, &key, &value, 0);
 }
 
-Error LmdbKv::finish_failed_commit(int code) {
-  // A full file system shows before the meta page is written, so nothing happened; unless LMDB itself lost track.
-  if (is_full(code) && Transaction::begin(*environment_, 0).ok()) return failed("the store is full", code);
+Status LmdbKv::map_whole_file() {
+  if (!map_follows() || environment_->info().me_mapsize >= file_bytes_) return Done{};
+  const int code = environment_->remap(file_bytes_);
+  if (code == MDB_SUCCESS) return Done{};
+  environment_->map_lost = environment_->abandoned = true;  // LMDB has let go of the old one.
+  return failed("cannot map the store at " + directory_.string(), code);
+}
+
+// The transaction is over.
+Result<LmdbKv::Attempt> LmdbKv::after_failure(int code, const std::string& what) {
+  // An error before the meta page is written changes nothing, and LMDB goes on; else it refuses to.
+  const bool nothing_happened = Transaction::begin(*environment_, 0).ok();
+  if (nothing_happened && held_by_other(code)) return Attempt::kHeld;
+  if (nothing_happened && code == MDB_MAP_FULL && map_follows()) {
+    // The estimate was too low, and the map ends with the file: twice as much is plenty.
+    if (Status grown = grow(file_bytes_ + 2 * options_.growth_bytes); !grown) return grown.error();
+    return Attempt::kRoomWasMade;
+  }
+  if (nothing_happened && is_full(code)) return failed("the store is full", code);
   poisoned_ = true;
-  return Error{ErrorCode::kUnavailable,
-               "commit to " + directory_.string() + " failed, its outcome is unknown: " + words(code)};
+  return Error{ErrorCode::kUnavailable, what + " failed, its outcome is unknown: " + words(code)};
 }
 
 Status LmdbKv::commit(const std::vector<Write>& writes) {
   if (poisoned_ || environment_->abandoned) return refusal();
-  try {
-    return commit_checked(writes);
-  } catch (const BrokenPromise& broken) {
-    return damaged("LMDB gave up (" + broken.what + ")");
-  }
-}
-
-Status LmdbKv::commit_checked(const std::vector<Write>& writes) {
   if (options_.read_only) return Error{ErrorCode::kPermissionDenied, directory_.string() + " is open for reading only"};
   for (const Write& write : writes) {
     if (write.key.empty() || write.key.size() > kKeyBytesMax) {
@@ -377,6 +398,29 @@ Status LmdbKv::commit_checked(const std::vector<Write>& writes) {
                                                  " bytes; allowed are 1 to " + std::to_string(kKeyBytesMax)};
     }
   }
+  try {
+    const auto begun = std::chrono::steady_clock::now();
+    for (;;) {
+      const Result<Attempt> attempt = commit_checked(writes);
+      if (!attempt) return attempt.error();
+      if (*attempt == Attempt::kDone) return Done{};
+      if (*attempt == Attempt::kRoomWasMade) {
+        if (Status mapped = map_whole_file(); !mapped) return mapped;
+        continue;
+      }
+      if (std::chrono::steady_clock::now() - begun >= kHeldMax) break;
+      std::this_thread::sleep_for(kHeldPause);
+    }
+  } catch (const BrokenPromise& broken) {
+    return damaged("LMDB gave up (" + broken.what + ")");
+  }
+  poisoned_ = true;
+  return Error{ErrorCode::kUnavailable, "another program has " + (directory_ / "data.mdb").string() +
+                                            " locked: exclude the state directory from scans and file copies"};
+}
+
+// kRoomWasMade: the file has grown; once the map has followed, it is to be tried again. kHeld: it may be tried again.
+Result<LmdbKv::Attempt> LmdbKv::commit_checked(const std::vector<Write>& writes) {
   Result<Transaction> transaction = Transaction::begin(*environment_, 0);
   if (!transaction) {
     poisoned_ = transaction.error().code == ErrorCode::kUnavailable;
@@ -386,13 +430,22 @@ Status LmdbKv::commit_checked(const std::vector<Write>& writes) {
   const Result<std::uint64_t> pages =
       lmdb_pages::check_writes(*environment_->bytes, transaction->id() - 1, writes, kTableNames);
   if (!pages) return damaged(pages.error().message);
-  if (Status room = make_room(writes, *pages); !room) return room;
+  if (Status room = make_room(writes, *pages); !room) return room.error();
+  if (map_follows() && environment_->info().me_mapsize < file_bytes_) return Attempt::kRoomWasMade;
+  return attempt_to_write(std::move(*transaction), writes);
+}
+
+Result<LmdbKv::Attempt> LmdbKv::attempt_to_write(Transaction transaction, const std::vector<Write>& writes) {
   for (const Write& write : writes) {
-    if (const int code = put(transaction->get(), write); code != MDB_SUCCESS) {
+    if (const int code = put(transaction.get(), write); code != MDB_SUCCESS) {
+      transaction.abort();
+      if (is_full(code) || held_by_other(code)) return after_failure(code, "a write to " + directory_.string());
       return failed("cannot write to the store at " + directory_.string(), code);
     }
   }
-  if (const int code = transaction->commit(); code != MDB_SUCCESS) return finish_failed_commit(code);
+  if (const int code = transaction.commit(); code != MDB_SUCCESS) {
+    return after_failure(code, "commit to " + directory_.string());
+  }
   // The estimate was too low, or the file could not grow as far and LMDB found room nevertheless: late, but better than
   // never.
   if (const std::uint64_t end = environment_->pages_touched() * page_bytes_; end > file_bytes_) {
@@ -402,7 +455,7 @@ Status LmdbKv::commit_checked(const std::vector<Write>& writes) {
     }
     file_bytes_ = end;
   }
-  return Done{};
+  return Attempt::kDone;
 }
 
 // ---- Opening ----
@@ -428,17 +481,35 @@ Error open_failed(const fs::path& directory, int code) {
   return failed("cannot open " + file.string(), code);
 }
 
-// `handle` is null afterwards unless the answer is MDB_SUCCESS.
-int open_handle(MDB_env*& handle, const fs::path& path, const LmdbOptions& options, unsigned flags) {
+// How much of the file is mapped at first.
+std::size_t map_bytes(const fs::path& file, const LmdbOptions& options) {
+  if (!options.map_follows_file && !map_needs_file()) return static_cast<std::size_t>(options.size_max_bytes);
+  std::error_code none;
+  const std::uint64_t size = fs::file_size(file, none);
+  return static_cast<std::size_t>(std::max(none ? 0 : size, std::min(options.growth_bytes, options.size_max_bytes)));
+}
+
+int open_once(MDB_env*& handle, const fs::path& path, const LmdbOptions& options, unsigned flags) {
   int code = mdb_env_create(&handle);
   if (code == MDB_SUCCESS) code = mdb_env_set_maxdbs(handle, static_cast<MDB_dbi>(kTableCount));
   if (code == MDB_SUCCESS && !options.read_only) {
-    code = mdb_env_set_mapsize(handle, static_cast<std::size_t>(options.size_max_bytes));
+    const bool is_file = (flags & MDB_NOSUBDIR) != 0;
+    code = mdb_env_set_mapsize(handle, map_bytes(is_file ? path : path / "data.mdb", options));
   }
   const std::u8string text = path.u8string();  // LMDB takes UTF-8 on every platform.
   if (code == MDB_SUCCESS) code = mdb_env_open(handle, reinterpret_cast<const char*>(text.c_str()), flags, 0600);
   if (code != MDB_SUCCESS && handle != nullptr) mdb_env_close(std::exchange(handle, nullptr));
   return code;
+}
+
+// `handle` is null afterwards unless the answer is MDB_SUCCESS.
+int open_handle(MDB_env*& handle, const fs::path& path, const LmdbOptions& options, unsigned flags) {
+  const auto begun = std::chrono::steady_clock::now();
+  for (;;) {
+    const int code = open_once(handle, path, options, flags);
+    if (!held_by_other(code) || std::chrono::steady_clock::now() - begun >= kHeldMax) return code;
+    std::this_thread::sleep_for(kHeldPause);
+  }
 }
 
 // Makes the data file of a new store, if there is none: whole, durable, and only then under its name.

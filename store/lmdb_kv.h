@@ -3,6 +3,8 @@
 // Caveats that LMDB hands us, and what is done about each:
 //   one environment per process and directory  the agent shares one handle; the command line is another process
 //   the map size is a hard limit                kFull is a designed answer; `size_max` is the operator's
+//   Windows: the file becomes as large as the map   the map follows the file's growth, in steps
+//   Windows: who scans or copies a file locks it    opening and committing wait for two seconds
 //   data-file growth may be lost after a power cut with fdatasync; the directory is never synced
 //                                               the file grows ahead of use, by zeros that are synced with its size;
 //                                               open() makes the files and their names durable before first use
@@ -30,6 +32,10 @@ struct LmdbOptions {
 
   // The file grows by this much at a time: a larger value syncs less often and occupies more before it is needed.
   std::uint64_t growth_bytes = 4ull << 20;
+
+  // The memory map follows the file as it grows, instead of covering size_max from the start. On Windows it always
+  // does: there LMDB makes the file as large as the map.
+  bool map_follows_file = false;
 
   bool read_only = false;
 };

@@ -9,6 +9,7 @@
 #include "agent/cli/help_verb.h"
 #include "agent/cli/terminal.h"
 #include "agent/cli/verbs.h"
+#include "agent/machine.h"
 #include "agent/simulate.h"
 #include "platform/text.h"
 
@@ -50,9 +51,11 @@ CLI::App& add_verb(CLI::App& parent, const std::string& name, const std::string&
 }
 
 void add_config(CLI::App& verb, CommonOptions& common) {
-  verb.add_option("--config", common.config, "Configuration file (default /etc/nodemeter/nodemeter.toml, if it exists)")
+  verb.add_option("--config", common.config,
+                  "Configuration file (default " + default_config_path().string() + ", if it exists)")
       ->type_name("FILE");
-  verb.add_option("--state", common.state, "State directory (default: as configured, /var/lib/nodemeter)")
+  verb.add_option("--state", common.state,
+                  "State directory (default: as configured, " + default_state_path().string() + ")")
       ->type_name("DIR");
 }
 

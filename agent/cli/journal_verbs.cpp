@@ -5,6 +5,7 @@
 #include "agent/cli/verbs.h"
 #include "agent/node_key.h"
 #include "platform/files.h"
+#include "platform/data_file.h"
 #include "platform/json_writer.h"
 #include "platform/random.h"
 #include "platform/text.h"
@@ -139,7 +140,9 @@ int journal_info(const CommonOptions& common, const Console& console) {
   if (!opened) return say(console, opened.error());
   const Result<std::vector<ParkedEntry>> parked = opened->reader->parked();
   if (!parked) return say(console, parked.error());
-  const KeyValue::Usage usage = opened->reader->usage();
+  KeyValue::Usage usage = opened->reader->usage();
+  // Where the map follows the file, the store does not know how far it may grow.
+  if (map_needs_file()) usage.size_max_bytes = opened->options.store_size_max;
   console.out << (common.json ? info_json(opened->state, usage, *parked) : info_text(opened->state, usage, *parked));
   return kDone;
 }

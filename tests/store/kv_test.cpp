@@ -4,6 +4,7 @@
 #include "../sim/memory_kv.h"
 #include "kv_conformance.h"
 #include "store/lmdb_kv.h"
+#include "store/page_snapshot.h"
 
 namespace nodemeter {
 
@@ -11,7 +12,31 @@ TEST_CASE("LMDB keeps the promises of a store", "[kv]") {
   const TemporaryDirectory directory;
   LmdbOptions options;
   options.size_max_bytes = 64u << 20;
+  options.map_follows_file = GENERATE(false, true);
   check_kv_conformance([&] { return taken(open_lmdb(directory.path() / "kv", options)); });
+}
+
+TEST_CASE("a map that follows the file costs no more disk than the entries, and snapshots live through its moves",
+          "[kv]") {
+  const TemporaryDirectory directory;
+  LmdbOptions options;
+  options.size_max_bytes = 64u << 20;
+  options.growth_bytes = 128u << 10;
+  options.reserve_bytes = 64u << 10;
+  options.map_follows_file = true;
+  const auto kv = taken(open_lmdb(directory.path() / "kv", options));
+  const auto reader = taken(open_shared(directory.path() / "kv"));
+  std::unique_ptr<Snapshot> first;
+  for (int i = 0; i < 300; ++i) {
+    require_ok(kv->commit({{Table::kEntries, std::to_string(1'000 + i), std::string(20'000, 'x')}}));
+    if (i == 0) first = taken(kv->snapshot());
+    const auto seen = taken(reader->snapshot());
+    REQUIRE(taken(seen->last_below(Table::kEntries, {}))->first == std::to_string(1'000 + i));
+  }
+  CHECK(taken(first->last_below(Table::kEntries, {}))->first == "1000");
+  const std::uint64_t size = std::filesystem::file_size(directory.path() / "kv" / "data.mdb");
+  CHECK(size > 300 * 20'000);
+  CHECK(size < 2 * 300 * 20'000);
 }
 
 TEST_CASE("the store of the simulated world keeps the promises of a store", "[kv]") {

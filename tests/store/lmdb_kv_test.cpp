@@ -35,6 +35,7 @@ TEST_CASE("a full store refuses entries whole, still takes marks, and takes entr
   const TemporaryDirectory directory;
   LmdbOptions options;
   options.size_max_bytes = 2u << 20;
+  options.map_follows_file = GENERATE(false, true);
   const auto kv = taken(open_lmdb(directory.path() / "kv", options));
   int last = 0;
   Status status = Done{};

@@ -1,0 +1,102 @@
+#include <boost/interprocess/mapped_region.hpp>
+#include <boost/interprocess/windows_shared_memory.hpp>
+#include <cstring>
+#include <optional>
+
+#include "platform/process.h"
+#include "platform/shared_region.h"
+#include "platform/windows_api.h"
+
+namespace nodemeter {
+
+namespace bip = boost::interprocess;
+
+struct SharedRegion::Mapping {
+  bip::windows_shared_memory object;  // The name lives as long as a handle.
+  bip::mapped_region region;
+};
+
+namespace {
+
+// Every session sees the first; only services and administrators may make a name there. A trial in a user's own session
+// has the second.
+std::string everywhere(const std::string& name) { return "Global\\" + name; }
+std::string this_session(const std::string& name) { return "Local\\" + name; }
+
+Error failed(const std::string& what, const bip::interprocess_exception& e) {
+  switch (e.get_error_code()) {
+    case bip::not_found_error: return Error{ErrorCode::kNotFound, what + ": there is none"};
+    case bip::security_error:
+      return Error{ErrorCode::kPermissionDenied, what + ": account " + account_name() + " may not"};
+    default: break;
+  }
+  return windows::failed(what, static_cast<windows::ErrorNumber>(e.get_native_error()));
+}
+
+// One that a reader still holds cannot be replaced: it is cleared and used again, if nobody else prepared it. Null if
+// somebody did.
+template <class Mapping>
+std::unique_ptr<Mapping> make(const std::string& name, std::size_t size, const bip::permissions& permissions) {
+  bip::windows_shared_memory object;
+  bool fresh = true;
+  try {
+    object = bip::windows_shared_memory(bip::create_only, name.c_str(), bip::read_write, size, permissions);
+  } catch (const bip::interprocess_exception& e) {
+    if (e.get_error_code() != bip::already_exists_error) throw;
+    object = bip::windows_shared_memory(bip::open_only, name.c_str(), bip::read_write);
+    fresh = false;
+  }
+  bip::mapped_region region(object, bip::read_write);
+  if (region.get_size() < size) return nullptr;
+  if (!fresh) {
+    if (!windows::owner_is_trusted(object.get_mapping_handle().handle)) return nullptr;
+    std::memset(region.get_address(), 0, region.get_size());
+  }
+  return std::make_unique<Mapping>(Mapping{std::move(object), std::move(region)});
+}
+
+}  // namespace
+
+SharedRegion::SharedRegion(std::unique_ptr<Mapping> mapping) : mapping_(std::move(mapping)) {}
+SharedRegion::SharedRegion(SharedRegion&&) noexcept = default;
+SharedRegion& SharedRegion::operator=(SharedRegion&&) noexcept = default;
+SharedRegion::~SharedRegion() = default;
+
+Result<SharedRegion> SharedRegion::create(const std::string& name, std::size_t size, const std::string& group) {
+  const std::string what = "cannot create the shared memory '" + name + "'";
+  const windows::Security security(group);
+  const bip::permissions permissions(security.attributes());
+  std::optional<Error> last;
+  for (const std::string& full : {everywhere(name), this_session(name)}) {
+    try {
+      if (std::unique_ptr<Mapping> made = make<Mapping>(full, size, permissions)) return SharedRegion(std::move(made));
+      return Error{ErrorCode::kPermissionDenied, what + ": the name belongs to another account or program"};
+    } catch (const bip::interprocess_exception& e) {
+      last = failed(what, e);
+      if (last->code != ErrorCode::kPermissionDenied) break;
+    }
+  }
+  return *last;
+}
+
+Result<SharedRegion> SharedRegion::open(const std::string& name) {
+  std::optional<Error> last;
+  for (const std::string& full : {everywhere(name), this_session(name)}) {
+    try {
+      bip::windows_shared_memory object(bip::open_only, full.c_str(), bip::read_only);
+      bip::mapped_region region(object, bip::read_only);
+      return SharedRegion(std::make_unique<Mapping>(Mapping{std::move(object), std::move(region)}));
+    } catch (const bip::interprocess_exception& e) {
+      last = failed("cannot read the shared memory '" + name + "'", e);
+      if (last->code != ErrorCode::kNotFound) break;
+    }
+  }
+  return *last;
+}
+
+void SharedRegion::remove(const std::string&) {}  // The system does, with the last handle.
+
+void* SharedRegion::data() const { return mapping_->region.get_address(); }
+std::size_t SharedRegion::size() const { return mapping_->region.get_size(); }
+
+}  // namespace nodemeter
