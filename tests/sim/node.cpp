@@ -302,9 +302,8 @@ void SimNode::add_device(Machine& machine, DeviceKind kind, std::int64_t readabl
 
 // A source asks for the definition when a notice comes: one that is on its way will tell of this change as well.
 void SimNode::redefine_notices(const Machine& machine) {
-  if (now_ >= late_until_) return;
   for (Notice& notice : notices_) {
-    if (!notice.late || notice.event.vm != machine.id) continue;
+    if (notice.due <= now_ || notice.event.vm != machine.id) continue;
     const Power power = notice.event.levels->power;
     notice.event.levels = levels(machine);
     notice.event.levels->power = power;
@@ -384,12 +383,22 @@ void SimNode::forget_left_behind_since(std::uint64_t sample) {
 }
 
 void SimNode::cut_stream() {
+  forget_notices([](const Notice&) { return true; });
+}
+
+void SimNode::hang_up() {
+  forget_notices([this](const Notice& notice) { return notice.due <= now_; });
+  for (Machine& machine : machines_) machine.told = standing(machine);  // The next one begins with a listing.
+}
+
+void SimNode::forget_notices(const std::function<bool(const Notice&)>& lost) {
   for (const Notice& notice : notices_) {
+    if (!lost(notice)) continue;
     for (Machine& machine : machines_) {
       if (machine.id == notice.event.vm && machine.left_at >= notice.at) machine.left_behind = false;
     }
   }
-  notices_.clear();
+  std::erase_if(notices_, lost);
   unbroken_ = false;
 }
 
@@ -410,6 +419,7 @@ void SimNode::everything_answers() {
   if (now_ < away_until_ || now_ < down_until_) cut_stream();
   away_until_ = down_until_ = -1;
   late_until_ = std::min(late_until_, now_);
+  for (Notice& notice : notices_) notice.due = std::min(notice.due, now_);
   for (Machine& machine : machines_) {
     machine.hangs_until = -1;
     for (Device& device : machine.devices) {
@@ -428,7 +438,7 @@ void SimNode::report(const Machine& machine, VmEventKind kind, const char* how) 
   event.name = "vm-" + std::to_string(machine.name);
   event.owner = owner(machine);
   event.levels = levels(machine);
-  notices_.push_back({now_, now_ < late_until_, std::move(event)});
+  notices_.push_back({now_, std::max(now_, late_until_), std::move(event)});
 }
 
 Levels SimNode::levels(const Machine& machine) const {
@@ -489,13 +499,13 @@ std::optional<Power> SimNode::standing(const Machine& machine) {
 // As the tracker of a real source does it: notices come in order, stamped when they come; and a sample waits for them
 // if without them what it lists would be a riddle. A restart whose two notices are both on their way is none.
 void SimNode::tell(Sample& sample) {
-  const bool none_came = notices_.empty() || notices_.front().late;
   const bool understood = std::all_of(machines_.begin(), machines_.end(),
                                       [](const Machine& machine) { return machine.told == standing(machine); });
-  if (none_came && understood && now_ < late_until_) return;
+  const bool none_came = notices_.empty() || notices_.front().due > now_;
+  if (none_came && understood) return;
   std::int64_t stamp = 0;
   for (Notice& notice : notices_) {
-    stamp = std::max(stamp, notice.late ? std::clamp(late_until_, notice.at, now_) : notice.at);
+    stamp = std::max(stamp, std::min(notice.due, now_));
     truth_[notice.event.vm].late_ms += stamp - notice.at;
     notice.event.at = sample.taken_at - Milliseconds{now_ - stamp};
     sample.events.push_back(std::move(notice.event));

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -59,6 +60,8 @@ class SimNode {
 
   // --- The hypervisor's side.
   void cut_stream();
+  // The agent's connection ends. Notices that the hypervisor has not made yet reach the next one.
+  void hang_up();
   void keep_stream() { unbroken_ = true; }
   // Definitions that stay behind after a migration are only shown to somebody who saw the migration.
   void forget_left_behind_since(std::uint64_t sample);
@@ -112,8 +115,8 @@ class SimNode {
     bool hangs_whole = false;
   };
   struct Notice {
-    std::int64_t at = 0;
-    bool late = false;
+    std::int64_t at = 0;   // What it tells of.
+    std::int64_t due = 0;  // When it comes, unless a sample waits for it.
     VmEvent event;
   };
   struct Own {
@@ -135,6 +138,7 @@ class SimNode {
   void resize(Machine& machine, std::uint32_t vcores);
   void add_device(Machine& machine, DeviceKind kind, std::int64_t readable_from);
   void redefine_notices(const Machine& machine);
+  void forget_notices(const std::function<bool(const Notice&)>& lost);
   void note(const Machine& machine);
   void report(const Machine& machine, VmEventKind kind, const char* how);
   [[nodiscard]] Levels levels(const Machine& machine) const;

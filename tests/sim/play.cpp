@@ -203,7 +203,7 @@ class Play {
     if (outcome_.restarts == 0 && plan_.begins_empty) {
       node_.keep_stream();  // It has been watched since before the start.
     } else {
-      node_.cut_stream();
+      node_.hang_up();
     }
     ++outcome_.restarts;
     kv_ = std::make_unique<WatchedKv>(disk_, books_, promised_, outcome_, flaw_, full_);
