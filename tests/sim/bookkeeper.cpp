@@ -112,7 +112,9 @@ void Bookkeeper::note_gap() {
   if (stretch_goes_on_ && same_boot_ && !gaps_.empty()) {
     gaps_.back().to = std::max(gaps_.back().from, to);
   } else {
-    gaps_.push_back({last_utc_, std::max(last_utc_, to)});
+    // A clock that was followed backwards while the stretch before went on: none is told twice.
+    const std::int64_t from = stretch_goes_on_ && !gaps_.empty() ? std::max(last_utc_, gaps_.back().to) : last_utc_;
+    gaps_.push_back({from, std::max(from, to)});
   }
 }
 

@@ -122,6 +122,17 @@ inline constexpr Regression kRegressions[] = {
                  {"at_ms":4305589,"op":"resize","vm":0,"a":0,"b":0},
                  {"at_ms":4347027,"op":"balloon","vm":0,"a":0,"b":0},
                  {"at_ms":4504223,"op":"suspend","vm":0,"a":521013,"b":0}]})"},
+    {3001003761,
+     "of the judge, not of the product: it let two gaps overlap by what the clock had been followed backwards before a "
+     "reboot ended the first",
+     R"({"seed":3001003761,"start_ms":1767229796313,"length_ms":1629513,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":16,"memory_mib":33391,"cpu_percent":79,"disks":0,"nics":0,"rate":63610803,"width_32":false,
+                  "starts_proven":true,"owner_known":true,"windows":true,"persistent":false,"first_ms":0}],
+         "ops": [{"at_ms":0,"op":"service_away","vm":0,"a":1,"b":0},
+                 {"at_ms":0,"op":"clock_step","vm":0,"a":0,"b":-234},
+                 {"at_ms":0,"op":"store_full","vm":0,"a":2868282,"b":0},
+                 {"at_ms":1569513,"op":"power_loss","vm":0,"a":0,"b":14677}]})"},
 };
 
 }  // namespace nodemeter
