@@ -122,6 +122,16 @@ class MeterFixture {
     unbroken_ = false;
   }
 
+  // The agent starts on an older copy of its store: this one.
+  void restart_on_copy() {
+    keep_rows();
+    const StoredMeter stored = this->stored();
+    rows_.clear();
+    new_meter();
+    meter_->restore_copy(stored.node, stored.vms, stored.node.last_utc);
+    unbroken_ = false;
+  }
+
   // The host reboots: its monotonic clock restarts at `s`.
   void reboot_host(std::int64_t s) {
     restart_agent();

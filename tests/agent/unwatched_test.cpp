@@ -429,3 +429,61 @@ TEST_CASE("host down: if the clock lost more than the node was down, nothing is 
   CHECK(f.usage({kVmHours}) ==
         "1 00:00 covered 660000 gap 0 [estimated,owner_unknown,partial,usage_lost,across_boots] vm-hours=660000\n");
 }
+
+TEST_CASE("a gap that begins while the clock is followed backwards does not overlap the one before", "[unwatched]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.at(0);
+  f.inventory(Inventory::kKnownOnly);
+  f.break_events();
+  f.move_clock_ms(-234);
+  f.at(0);
+  f.inventory(Inventory::kComplete);
+  f.source_failed();
+  f.at(10);
+  CHECK(f.events("cause") ==
+        R"({"cause":"events lost","from":"2026-01-01T00:00:00.000Z","to":"2026-01-01T00:00:00.000Z","ms":0})"
+        "\n"
+        R"({"cause":"source failed","from":"2026-01-01T00:00:00.000Z","to":"2026-01-01T00:00:09.766Z","ms":9766})"
+        "\n");
+}
+
+TEST_CASE("the runs that a stopped VM set aside do not outlive the boot", "[unwatched]") {
+  MeterFixture f;
+  run_one(f);
+  f.vm(1).cpu_us = 500'000;
+  f.vm(1).levels.power = Power::kOff;
+  f.event(10, 1, VmEventKind::kStopped, "shutdown");
+  f.at(10);
+  const std::uint64_t before = f.total(kCpu);
+  f.reboot_host(20);
+  f.at(30);
+  f.vm(1).levels.power = Power::kRunning;
+  f.vm(1).began_s = 35;
+  f.vm(1).cpu_us = 520'000;  // By chance the run has the same name.
+  f.event(35, 1, VmEventKind::kStarted, "booted");
+  f.at(40);
+  f.close();
+  CHECK(f.total(kCpu) == before + 520'000);
+}
+
+// --- On an older copy of the store -----------------------------------------------------------------------------------
+
+TEST_CASE("on an older copy the gap begins where the copy had told everything, and is told with the first whole list",
+          "[unwatched]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.at(600);
+  f.inventory(Inventory::kKnownOnly);
+  f.break_events();
+  f.at(700);  // From 600 on nobody watched, and no entry says so yet.
+  f.restart_on_copy();
+  SECTION("whole at once") {}
+  SECTION("what is known only, first") {
+    f.at(1100);
+    CHECK(f.events("cause").empty());
+  }
+  f.inventory(Inventory::kComplete);
+  f.at(1200);
+  CHECK(f.events("cause").find(R"({"cause":"older copy of the store","from":"2026-01-01T00:10:00.000Z")") == 0);
+}
