@@ -1,7 +1,30 @@
 #include "uploader/aggregator/usage_api.h"
 
+#include <string>
+
 namespace nodemeter {
 namespace {
+
+// Both names of the provider's list take the same arguments and give the same answers.
+constexpr std::string_view kSubscriberUsage = R"json(    "security": [{"bearer": []}],
+    "parameters": [
+     {"$ref": "#/components/parameters/subscriptionId"},
+     {"$ref": "#/components/parameters/api-version"},
+     {"$ref": "#/components/parameters/reportedStartTime"},
+     {"$ref": "#/components/parameters/reportedEndTime"},
+     {"$ref": "#/components/parameters/aggregationGranularity"},
+     {"$ref": "#/components/parameters/subscriberId"},
+     {"$ref": "#/components/parameters/by"},
+     {"$ref": "#/components/parameters/continuationToken"}
+    ],
+    "responses": {
+     "200": {"$ref": "#/components/responses/UsagePage"},
+     "400": {"$ref": "#/components/responses/SubscriberUsageFault"},
+     "401": {"$ref": "#/components/responses/Unauthenticated"},
+     "403": {"$ref": "#/components/responses/Forbidden"},
+     "503": {"$ref": "#/components/responses/Busy"}
+    }
+)json";
 
 constexpr std::string_view kDocument = R"json({
  "openapi": "3.0.3",
@@ -16,49 +39,13 @@ constexpr std::string_view kDocument = R"json({
    "get": {
     "operationId": "listSubscriberUsage",
     "summary": "Usage of the caller's direct tenants",
-    "security": [{"bearer": []}],
-    "parameters": [
-     {"$ref": "#/components/parameters/subscriptionId"},
-     {"$ref": "#/components/parameters/api-version"},
-     {"$ref": "#/components/parameters/reportedStartTime"},
-     {"$ref": "#/components/parameters/reportedEndTime"},
-     {"$ref": "#/components/parameters/aggregationGranularity"},
-     {"$ref": "#/components/parameters/subscriberId"},
-     {"$ref": "#/components/parameters/by"},
-     {"$ref": "#/components/parameters/continuationToken"}
-    ],
-    "responses": {
-     "200": {"$ref": "#/components/responses/UsagePage"},
-     "400": {"$ref": "#/components/responses/SubscriberUsageFault"},
-     "401": {"$ref": "#/components/responses/Unauthenticated"},
-     "403": {"$ref": "#/components/responses/Forbidden"},
-     "503": {"$ref": "#/components/responses/Busy"}
-    }
-   }
+@subscriber-usage@   }
   },
   "/subscriptions/{subscriptionId}/providers/Microsoft.Commerce/subscriberUsageAggregates": {
    "get": {
     "operationId": "listSubscriberUsageOlder",
     "summary": "The same under its older name",
-    "security": [{"bearer": []}],
-    "parameters": [
-     {"$ref": "#/components/parameters/subscriptionId"},
-     {"$ref": "#/components/parameters/api-version"},
-     {"$ref": "#/components/parameters/reportedStartTime"},
-     {"$ref": "#/components/parameters/reportedEndTime"},
-     {"$ref": "#/components/parameters/aggregationGranularity"},
-     {"$ref": "#/components/parameters/subscriberId"},
-     {"$ref": "#/components/parameters/by"},
-     {"$ref": "#/components/parameters/continuationToken"}
-    ],
-    "responses": {
-     "200": {"$ref": "#/components/responses/UsagePage"},
-     "400": {"$ref": "#/components/responses/SubscriberUsageFault"},
-     "401": {"$ref": "#/components/responses/Unauthenticated"},
-     "403": {"$ref": "#/components/responses/Forbidden"},
-     "503": {"$ref": "#/components/responses/Busy"}
-    }
-   }
+@subscriber-usage@   }
   },
   "/subscriptions/{subscriptionId}/providers/Microsoft.Commerce/usageAggregates": {
    "get": {
@@ -386,6 +373,16 @@ constexpr std::string_view kDocument = R"json({
 
 }  // namespace
 
-std::string_view openapi_json() { return kDocument; }
+std::string_view openapi_json() {
+  static const std::string document = [] {
+    constexpr std::string_view kPlace = "@subscriber-usage@";
+    std::string text(kDocument);
+    for (std::size_t at = text.find(kPlace); at != std::string::npos; at = text.find(kPlace, at)) {
+      text.replace(at, kPlace.size(), kSubscriberUsage);
+    }
+    return text;
+  }();
+  return document;
+}
 
 }  // namespace nodemeter
