@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "collectors/owner_metadata.h"
+#include "platform/files.h"
 #include "platform/json_tree.h"
 #include "platform/text.h"
 
@@ -187,6 +188,12 @@ class OwnersReader {
     return tags;
   }
 };
+
+Result<OwnersFile> OwnersFile::read(const std::filesystem::path& file, bool patterns_allowed) {
+  const Result<std::string> text = read_file(file, kOwnersFileMax);
+  if (!text) return text.error();
+  return parse(*text, file.string(), patterns_allowed);
+}
 
 Result<OwnersFile> OwnersFile::parse(std::string_view json, const std::string& name, bool patterns_allowed) {
   std::vector<ConfigFault> faults;

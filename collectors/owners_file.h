@@ -12,6 +12,7 @@
 
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -41,6 +42,8 @@ Owner overlaid(const Owner& shown, const OwnerEntry& entry);
 
 class OwnersFile {
  public:
+  // As parse, and what reading the file gives.
+  static Result<OwnersFile> read(const std::filesystem::path& file, bool patterns_allowed);
   // kInvalidInput: every fault with its line, one per line of text. `name`: of the file, for these messages.
   static Result<OwnersFile> parse(std::string_view json, const std::string& name, bool patterns_allowed);
 

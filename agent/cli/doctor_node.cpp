@@ -261,15 +261,14 @@ void check_store(Examination& examination) {
 void check_owners(Examination& examination) {
   const Options& options = examination.options;
   if (options.owners_file.empty()) return;
-  const Result<std::string> text = read_file(options.owners_file, kOwnersFileMax);
-  if (!text) {
-    const bool unknown = text.error().code == ErrorCode::kPermissionDenied;
-    return examination.add(unknown ? Health::kUnknown : Health::kFail, "owners", text.error().message,
-                           unknown ? kAsService : "put it there, or correct owners.file");
-  }
-  const Result<OwnersFile> owners = OwnersFile::parse(*text, options.owners_file, options.source.trust_metadata);
+  const Result<OwnersFile> owners = OwnersFile::read(options.owners_file, options.source.trust_metadata);
   if (owners) return examination.ok("owners", std::to_string(owners->size()) + " entries in " + options.owners_file);
   const std::string& faults = owners.error().message;
+  if (owners.error().code != ErrorCode::kInvalidInput) {
+    const bool unknown = owners.error().code == ErrorCode::kPermissionDenied;
+    return examination.add(unknown ? Health::kUnknown : Health::kFail, "owners", faults,
+                           unknown ? kAsService : "put it there, or correct owners.file");
+  }
   examination.add(Health::kFail, "owners", faults.substr(0, faults.find('\n')),
                   "correct the file; the agent reads it again by itself and keeps the owners before until then");
 }

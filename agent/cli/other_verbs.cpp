@@ -3,6 +3,7 @@
 #include "agent/cli/verbs.h"
 #include "agent/config_file.h"
 #include "agent/machine.h"
+#include "collectors/owners_file.h"
 #include "platform/json_writer.h"
 #include "platform/text.h"
 #include "store/entry.h"
@@ -86,6 +87,10 @@ int config_check(const std::string& path, const Console& console) {
   }
   for (const ConfigFault& fault : check->faults) console.err << fault_text(path, fault) << "\n";
   if (!check->faults.empty()) return kWrongUsage;
+  if (const std::string& owners_file = check->options.owners_file; !owners_file.empty()) {
+    const Result<OwnersFile> owners = OwnersFile::read(owners_file, check->options.source.trust_metadata);
+    if (!owners) return say(console, owners.error());
+  }
   console.out << display_text(path) << ": valid\n";
   return kDone;
 }

@@ -83,6 +83,16 @@ TEST_CASE("a wrong configuration is exit 2 for every verb, with all its lines", 
   CHECK(nodemeter_run({"config", "check", bad}).code == 2);
   CHECK(nodemeter_run({"config", "check", directory / "none.toml"}).code == 1);
   CHECK(nodemeter_run({"config", "check", directory.write("good.toml", "[node]\nlocation = \"x\"\n")}).code == 0);
+  const std::string owned = directory.write("owned.toml", "[owners]\nfile = \"" + (directory / "owners.json") + "\"\n");
+  const Outcome no_owners = nodemeter_run({"config", "check", owned});
+  CHECK(no_owners.code == 1);
+  CHECK_THAT(no_owners.err, Catch::Matchers::Contains("owners.json"));
+  directory.write("owners.json", R"({"vms": {"web": {}}})");
+  const Outcome faulty = nodemeter_run({"config", "check", owned});
+  CHECK(faulty.code == 2);
+  CHECK_THAT(faulty.err, Catch::Matchers::Contains("owners.json:1: vms.web"));
+  directory.write("owners.json", R"({"names": [{"pattern": "infra-*", "billable": false}]})");
+  CHECK(nodemeter_run({"config", "check", owned}).code == 0);
   CHECK(nodemeter_run({"status", "--config", directory / "none.toml"}).code == 1);
 }
 

@@ -119,6 +119,25 @@ TEST_CASE("a page of a journal: sums, delivery, verdict", "[report]") {
                            Catch::Matchers::Contains("agent down") && Catch::Matchers::Contains("entries holds"));
 }
 
+TEST_CASE("a changed journal makes a page that says so, and an error", "[report]") {
+  const Directory directory;
+  const std::string state = simulated_state(directory);
+  const std::string file = (fs::path(state) / "journal" / "data.mdb").string();
+  std::string bytes = (std::ostringstream() << std::ifstream(file, std::ios::binary).rdbuf()).str();
+  std::size_t changed = 0;
+  for (std::size_t at = 0; (at = bytes.find("\"event\":\"arrived\"", at)) != std::string::npos; ++changed)
+    bytes[at + 10]++;
+  REQUIRE(changed > 0);
+  std::ofstream(file, std::ios::binary) << bytes;
+  const std::vector<std::string> asked = {"report",  "--start", "2026-01-01", "--end", "2026-01-01T03:00:00Z",
+                                          "--state", state,     "--out",      "-"};
+  const Outcome made = nodemeter_run(asked);
+  CHECK(made.code == kFailed);
+  CHECK_THAT(made.err, Catch::Matchers::Contains("does not verify"));
+  CHECK_THAT(made.out,
+             Catch::Matchers::Contains("<b class=\"bad\">broken</b>") && Catch::Matchers::EndsWith("</html>\n"));
+}
+
 TEST_CASE("a journal that does not verify is shown as such", "[report]") {
   Report report = empty_report(1);
   report.check->faults.push_back("entry 7 <b>: digest");
