@@ -53,9 +53,11 @@ rect{shape-rendering:crispEdges}
 .legend svg{display:inline-block;width:12px;height:12px;margin-right:6px;vertical-align:-1px}
 .share{width:22%;min-width:90px}.share svg{height:12px;margin-top:5px}
 footer{margin-top:40px;padding-top:12px;border-top:1px solid var(--line);color:var(--soft);font-size:13px}
+@page{size:A4 landscape;margin:12mm}
 @media print{:root{--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--panel:#fff;--good:#1a7f37;--bad:#cf222e;--warn:#9a6700;
 --c0:#0969da;--c1:#e58a00;--c2:#1a936f;--c3:#b5489c;--c4:#4cb3d9;--c5:#c8452f;--c6:#8a7a00;--cx:#8c959f}
 body{max-width:none;padding:0;font-size:11pt}.wide{overflow:visible}
+table{font-size:8pt}th,td{padding:3px 5px}.n{white-space:normal}td code{font-size:7pt}.share{min-width:40px}
 section,tr,svg,.tiles{break-inside:avoid}section.long{break-inside:auto}thead{display:table-header-group}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 )";

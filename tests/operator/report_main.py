@@ -96,8 +96,12 @@ def pixels(path):
     return [[tuple(row[x * step:x * step + 3]) for x in range(width)] for row in rows]
 
 
+def browser():
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 def draw(page, out, dark):
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = browser()
     if not program:
         return None
     run(program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage",
@@ -105,6 +109,26 @@ def draw(page, out, dark):
         *(["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if dark else []), f"--screenshot={out}",
         page.as_uri(), timeout=120)
     return pixels(out)
+
+
+def print_width(claims, page):
+    """What is wider than its sheet is cut off on paper: nobody can scroll there."""
+    program = browser()
+    if not program:
+        return
+    measure = ("<script>const b=document.body,over=[...document.querySelectorAll('*')].filter("
+               "e=>e.getBoundingClientRect().right>b.getBoundingClientRect().right+1);"
+               "document.title='over '+over.length+' of '+Math.round(b.getBoundingClientRect().width)</script>")
+    printed = page.with_name("printed.html")
+    text = page.read_text()
+    sheet = 1031 if "@page{size:A4 landscape;margin:12mm}" in text else 703  # Pixels of an A4 sheet less its margins.
+    text = text.replace("@media print{", f"@media screen{{body{{width:{sheet}px}}")
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)  # The page itself lets no script run.
+    printed.write_text(text.replace("</body>", measure + "</body>"))
+    shown = run(program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                f"--user-data-dir={page.parent}/profile", "--dump-dom", printed.as_uri(), timeout=120).stdout
+    title = re.search(r"<title>(over \d+ of \d+)</title>", shown)
+    claims.claim("printed: nothing is wider than the sheet", title and title[1] == f"over 0 of {sheet}", title and title[1])
 
 
 def look(claims, page):
@@ -174,6 +198,7 @@ def main():
         refused = run(nodemeter, "report", *arguments, "--state", state, "--out", "-", check=False)
         claims.claim(f"{arguments[1]} is refused with exit code 2", refused.returncode == 2 and not refused.stdout, refused)
     look(claims, page)
+    print_width(claims, page)
     return 1 if claims.failures else 0
 
 
