@@ -152,7 +152,7 @@ class Meter {
   void count_devices(VmState& vm, const VmReading& reading);
   void count_device(VmState& vm, const DeviceReading& device, bool process_known);
   void count_counter(VmState& vm, const CounterMeter& rule, const DeviceReading& device,
-                     std::optional<CounterBase>& base);
+                     std::optional<CounterBase>& base, bool may_wrap);
   DeviceTrack& begin_run(VmState& vm, const DeviceReading& device, bool process_known);
   void count_delta(VmState& vm, MeterIndex meter, std::uint64_t delta, MonotonicTime from, MonotonicTime to);
   void mark(VmState& vm, MonotonicTime at, std::uint32_t status) { mark(vm, label(at), status); }

@@ -201,6 +201,16 @@ std::optional<std::uint64_t> wrapped_advance(const Meter::CounterMeter& rule, co
   return advance <= most ? std::optional(advance) : std::nullopt;
 }
 
+// Whether a counter of the device fell that is too wide to wrap: then none of them wrapped, they began anew.
+bool bytes_fell(const DeviceTrack& track, const DeviceReading& device) {
+  return std::any_of(std::begin(kCounterMeters), std::end(kCounterMeters), [&](const Meter::CounterMeter& rule) {
+    if (rule.kind != device.kind || rule.operations) return false;
+    const auto* now = std::get_if<std::uint64_t>(&device.counters[rule.counter]);
+    const std::optional<CounterBase>& before = track.base[rule.counter];
+    return now != nullptr && before && *now < before->value;
+  });
+}
+
 }  // namespace
 
 void Meter::count_device(VmState& vm, const DeviceReading& device, bool process_known) {
@@ -216,13 +226,14 @@ void Meter::count_device(VmState& vm, const DeviceReading& device, bool process_
     known = vm.tracks.end();
   }
   DeviceTrack& track = known != vm.tracks.end() ? *known : begin_run(vm, device, process_known);
+  const bool may_wrap = !bytes_fell(track, device);
   for (const CounterMeter& rule : kCounterMeters) {
-    if (rule.kind == device.kind) count_counter(vm, rule, device, track.base[rule.counter]);
+    if (rule.kind == device.kind) count_counter(vm, rule, device, track.base[rule.counter], may_wrap);
   }
 }
 
 void Meter::count_counter(VmState& vm, const CounterMeter& rule, const DeviceReading& device,
-                          std::optional<CounterBase>& base) {
+                          std::optional<CounterBase>& base, bool may_wrap) {
   const Reading& counter = device.counters[rule.counter];
   if (const Absence* absence = std::get_if<Absence>(&counter)) {
     const bool failed = *absence == Absence::kVmBusy || *absence == Absence::kReadFailed;
@@ -237,7 +248,7 @@ void Meter::count_counter(VmState& vm, const CounterMeter& rule, const DeviceRea
   } else if (base->value - now.value <= kSmallFallMax && now.value > base->value / 2) {
     mark(vm, device.read_at, status_bit::kCounterFell);
     return;
-  } else if (const auto advance = wrapped_advance(rule, device, *base, now)) {
+  } else if (const auto advance = may_wrap ? wrapped_advance(rule, device, *base, now) : std::nullopt) {
     mark(vm, device.read_at, status_bit::kWrapped);
     count_delta(vm, rule.meter, *advance, base->read_at, now.read_at);
   } else {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "collectors/owner_metadata.h"
+#include "collectors/sample_moves.h"
 #include "platform/text.h"
 
 namespace nodemeter {
@@ -534,23 +535,7 @@ void LibvirtSampler::finish(Sample& sample, std::uint64_t mark) {
   sample.clock_synchronised = taken.now.synchronised;
   sample.events_unbroken = taken.unbroken && previous_.has_value();
   sample.events = std::move(taken.events);
-  // What happened while this sample was being read: the events are right, so the readings follow them.
-  for (const auto& [id, power] : taken.moved) {
-    const auto reading = std::lower_bound(sample.vms.begin(), sample.vms.end(), id,
-                                          [](const VmReading& r, const VmId& wanted) { return r.vm < wanted; });
-    const bool listed = reading != sample.vms.end() && reading->vm == id;
-    if (!listed && power) {
-      sample.inventory = Inventory::kKnownOnly;  // It is here and was not read; its arrival asks for the next sample.
-    } else if (listed && !power) {
-      sample.vms.erase(reading);
-    } else if (listed) {
-      reading->levels.power = *power;
-      if (*power == Power::kOff) {
-        reading->devices.clear();
-        reading->process_began.reset();
-      }
-    }
-  }
+  follow_moves(sample, taken.moved);
   if (sample.inventory == Inventory::kComplete) previous_ = sample.taken_at;
 }
 

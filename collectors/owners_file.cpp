@@ -79,6 +79,8 @@ class OwnersReader {
     return file;
   }
 
+  OwnerEntry read_one(const JsonTree& root) { return read_entry(root, "owner", false); }
+
   std::vector<ConfigFault> faults;
 
  private:
@@ -203,6 +205,16 @@ Result<OwnersFile> OwnersFile::parse(std::string_view json, const std::string& n
   OwnersFile file = reader.read(*root, patterns_allowed);
   if (!reader.faults.empty()) return faults_error(name, std::move(reader.faults));
   return file;
+}
+
+Result<OwnerEntry> parse_owner_entry(std::string_view json, const std::string& name) {
+  std::vector<ConfigFault> faults;
+  const std::optional<JsonTree> root = parse_json_tree(json, faults);
+  if (!root) return faults_error(name, std::move(faults));
+  OwnersReader reader;
+  OwnerEntry entry = reader.read_one(*root);
+  if (!reader.faults.empty()) return faults_error(name, std::move(reader.faults));
+  return entry;
 }
 
 const OwnerEntry* OwnersFile::find(const VmId& vm, std::string_view name) const {

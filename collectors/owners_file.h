@@ -40,6 +40,9 @@ bool is_conflict(const Owner& shown, const OwnerEntry& entry);
 // `shown`: what the hypervisor says.
 Owner overlaid(const Owner& shown, const OwnerEntry& entry);
 
+// One entry that stands alone, with the members that the file's entries have. kInvalidInput as OwnersFile::parse().
+Result<OwnerEntry> parse_owner_entry(std::string_view json, const std::string& name);
+
 class OwnersFile {
  public:
   // As parse, and what reading the file gives.

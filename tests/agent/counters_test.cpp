@@ -119,6 +119,24 @@ TEST_CASE("only operations of a 32-bit source wrap, and only at a believable rat
   CHECK(bytes.total(kWrite) == 4'294'967'295);
 }
 
+TEST_CASE("operations that fall together with their device's bytes have not wrapped", "[counters]") {
+  const auto billed = [](std::uint64_t bytes) {
+    MeterFixture f;
+    run_with_disk(f, 32);
+    f.vm(1).disk_operations = 4'294'967'000;
+    f.vm(1).disk_write_bytes = 5000;
+    f.at(1000);
+    f.vm(1).disk_operations = 4;
+    f.vm(1).disk_write_bytes = bytes;
+    f.at(1010);
+    f.close();
+    return std::pair(f.total(kOperations) - 4'294'967'000, f.marks());
+  };
+  CHECK(billed(5000) == std::pair(std::uint64_t{300}, std::string("owner_unknown,partial,wrapped")));
+  CHECK(billed(2000) == std::pair(std::uint64_t{0}, std::string("counter_fell,owner_unknown,partial")));
+  CHECK(billed(4999) == std::pair(std::uint64_t{0}, std::string("counter_fell,owner_unknown,partial")));
+}
+
 TEST_CASE("a value that does not fit 32 bits cannot have wrapped", "[counters]") {
   MeterFixture f;
   run_with_disk(f, 32);
@@ -308,6 +326,7 @@ TEST_CASE("of a disk's four counters and a NIC's four, operations alone are 32 b
   f.vm(1).nic_receive_bytes = 0;
   f.at(1000);
   f.vm(1).every_counter = 4;
+  f.vm(1).bytes_stay = 4'294'967'000;
   f.at(1010);
   f.close();
   for (const MeterInfo& info : meter_catalogue()) {

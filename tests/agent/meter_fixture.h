@@ -41,7 +41,8 @@ class MeterFixture {
     std::uint64_t disk_operations = 0;
     std::uint8_t width = 64;
     std::string disk_id = "vda";
-    std::optional<std::uint64_t> every_counter;  // Of all devices, in place of theirs.
+    std::optional<std::uint64_t> every_counter;  // Of all devices, in place of theirs;
+    std::optional<std::uint64_t> bytes_stay;     // but this for a disk's bytes.
     std::uint64_t disk_run = 0;                  // 0: that of the process.
     std::optional<std::int64_t> disk_plugged_s;  // Proven: plugged at or after this.
     bool disk_offered = true;
@@ -231,6 +232,9 @@ class MeterFixture {
     }
     for (DeviceReading& device : reading.devices) {
       if (vm.every_counter) device.counters.fill(*vm.every_counter);
+      if (vm.bytes_stay && device.kind == DeviceKind::kDisk) {
+        device.counters[kReadBytes] = device.counters[kWriteBytes] = *vm.bytes_stay;
+      }
       if (vm.every_counter) device.operations_width_bits = vm.width;
     }
     if (vm.reversed) std::reverse(reading.devices.begin(), reading.devices.end());

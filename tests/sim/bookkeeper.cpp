@@ -20,6 +20,20 @@ MeterIndex meter_of(DeviceKind kind, std::size_t counter) {
   return kind == DeviceKind::kDisk ? kDisk[counter] : kNic[counter];
 }
 
+// What an event tells of levels; the kind tells the power where nothing else does.
+void follow_levels(Levels& levels, const VmEvent& event) {
+  const std::optional<std::uint64_t> disk_mib = levels.disk_mib;
+  if (event.levels) levels = *event.levels;
+  if (!levels.disk_mib) levels.disk_mib = disk_mib;
+  switch (event.kind) {
+    case VmEventKind::kStarted:
+    case VmEventKind::kResumed: levels.power = Power::kRunning; break;
+    case VmEventKind::kStopped: levels.power = Power::kOff; break;
+    case VmEventKind::kPaused: levels.power = Power::kPaused; break;
+    default: break;
+  }
+}
+
 }  // namespace
 
 void Bookkeeper::begins_empty(const ClockReading& now, std::int64_t true_ms) {
@@ -160,7 +174,7 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
   for (const VmEvent* event : events) {
     const std::int64_t t = std::clamp(number(event->at), last_, mono_);
     if (vm.present) cover(account, cursor + label_, t + label_, vm.levels);
-    if (event->levels) vm.levels = *event->levels;
+    follow_levels(vm.levels, *event);
     cursor = t;
     switch (event->kind) {
       case VmEventKind::kArrived:
@@ -243,7 +257,7 @@ std::int64_t Bookkeeper::follow_events(Vm& vm, Account& account, const std::vect
     if (vm.present && known) cover(account, cursor + label_, t + label_, vm.levels);
     if (vm.present && !known) bridge_to_event(vm, account, *event, t);
     known = known || vm.present;
-    if (event->levels) vm.levels = *event->levels;
+    follow_levels(vm.levels, *event);
     cursor = t;
     switch (event->kind) {
       case VmEventKind::kArrived:
@@ -371,6 +385,12 @@ void Bookkeeper::count(Vm& vm, Account& account, const VmReading& listed, const 
       if (reading.begun && was_on && number(*reading.begun) < before.seen) device.perhaps_from_zero = false;
     }
     const bool stayed = std::exchange(device.stayed, true);
+    // Bytes do not wrap: where they fall, operations began anew, too.
+    bool anew = false;
+    for (std::size_t i = 0; i < kReadOperations; ++i) {
+      const auto* value = std::get_if<std::uint64_t>(&reading.counters[i]);
+      anew = anew || (value && device.chains[i].base && *value < *device.chains[i].base);
+    }
     for (std::size_t i = 0; i < kCountersMax; ++i) {
       const auto* value = std::get_if<std::uint64_t>(&reading.counters[i]);
       if (!value) continue;
@@ -388,7 +408,7 @@ void Bookkeeper::count(Vm& vm, Account& account, const VmReading& listed, const 
       } else if (reading.operations_width_bits == 32 && reading.kind == DeviceKind::kDisk && i >= kReadOperations) {
         const std::uint64_t wrapped = (std::uint64_t{1} << 32) - *chain.base + *value;
         const std::int64_t ms = number(reading.read_at) - chain.read_at;
-        if (wrapped <= 5'000'000 * u(ms) / 1000) rise = wrapped;
+        if (!anew && wrapped <= 5'000'000 * u(ms) / 1000) rise = wrapped;
       }
       sum.high += rise;
       if (stayed) sum.low += rise;

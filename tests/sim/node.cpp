@@ -492,6 +492,20 @@ VmReading SimNode::reading(const Machine& machine, MonotonicTime monotonic, bool
   return reading;
 }
 
+const SimNode::Machine& SimNode::machine_of(const VmId& vm) const {
+  const auto found = std::find_if(machines_.begin(), machines_.end(), [&](const Machine& m) { return m.id == vm; });
+  NM_ASSERT(found != machines_.end());
+  return *found;
+}
+
+std::int64_t SimNode::ran_ms(const VmId& vm) const { return machine_of(vm).devices.front().ran_ms; }
+
+std::vector<std::pair<DeviceKind, std::string>> SimNode::device_ids(const VmId& vm) const {
+  std::vector<std::pair<DeviceKind, std::string>> ids;
+  for (const Device& device : machine_of(vm).devices) ids.emplace_back(device.kind, device.id);
+  return ids;
+}
+
 std::optional<Power> SimNode::standing(const Machine& machine) {
   return machine.present ? std::optional(machine.power) : std::nullopt;
 }

@@ -74,6 +74,10 @@ class SimNode {
   void make_urgent() { urgent_ = true; }
   void everything_answers();  // The end of all faults of source and VMs.
 
+  // For how long the VM has truly run in its present run, and what it is made of.
+  [[nodiscard]] std::int64_t ran_ms(const VmId& vm) const;
+  [[nodiscard]] std::vector<std::pair<DeviceKind, std::string>> device_ids(const VmId& vm) const;
+
   [[nodiscard]] const std::map<VmId, Truth>& truth() const { return truth_; }
 
  private:
@@ -124,6 +128,7 @@ class SimNode {
     Op op = Op::start;
   };
 
+  [[nodiscard]] const Machine& machine_of(const VmId& vm) const;
   void apply_to(Machine& machine, const PlanOp& op, bool watched);
   void apply_lifecycle(Machine& machine, const PlanOp& op, bool watched);
   void apply_devices(Machine& machine, const PlanOp& op);

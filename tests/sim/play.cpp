@@ -7,6 +7,7 @@
 #include "platform/digest.h"
 #include "store/entry_codec.h"
 #include "store/journal_format.h"
+#include "tests/sim/hyperv_face.h"
 #include "tests/sim/memory_kv.h"
 
 namespace nodemeter {
@@ -30,9 +31,15 @@ class NodeClock final : public Clock {
 
 class NodeSource final : public Source {
  public:
-  NodeSource(SimNode& node, Bookkeeper& books, Flaw flaw) : node_(node), books_(books), flaw_(flaw) {}
+  NodeSource(SimNode& node, Bookkeeper& books, Flaw flaw, std::unique_ptr<HypervFace> face)
+      : node_(node), books_(books), flaw_(flaw), face_(std::move(face)) {}
+  // The agent begins anew, and with it what it remembers of the node.
+  void restart() {
+    if (face_) face_->restart();
+  }
   Result<Sample> read_all() override {
     Result<Sample> sample = node_.read_all();
+    if (face_) sample = face_->read(sample);
     if (!sample) {
       books_.read_failed();
       return sample;
@@ -60,6 +67,7 @@ class NodeSource final : public Source {
   SimNode& node_;
   Bookkeeper& books_;
   Flaw flaw_;
+  std::unique_ptr<HypervFace> face_;
   std::uint64_t samples_ = 0;
 };
 
@@ -143,13 +151,14 @@ class DeafLine final : public Transport {
 
 class Play {
  public:
-  Play(const Plan& plan, Flaw flaw)
+  Play(const Plan& plan, Flaw flaw, Mapping mapping)
       : plan_(plan),
         flaw_(flaw),
         node_(plan),
         clock_(node_),
         books_(plan.count_stopped),
-        source_(node_, books_, flaw),
+        source_(node_, books_, flaw,
+                mapping == Mapping::kHyperv ? std::make_unique<HypervFace>(plan, node_, clock_) : nullptr),
         far_(plan),
         line_(far_),
         random_(plan.seed) {
@@ -206,6 +215,7 @@ class Play {
       node_.hang_up();
     }
     ++outcome_.restarts;
+    source_.restart();
     kv_ = std::make_unique<WatchedKv>(disk_, books_, promised_, outcome_, flaw_, full_);
     const Seams seams{clock_, source_, *kv_, &line_, nullptr, random_, log_};
     Result<std::unique_ptr<Agent>> opened = Agent::open(options_, seams);
@@ -438,6 +448,6 @@ SigningKey signing_key(const Plan& plan) {
   return SigningKey::from_seed({reinterpret_cast<const char*>(seed.bytes.data()), seed.bytes.size()}).value();
 }
 
-Outcome play(const Plan& plan, Flaw flaw) { return Play(plan, flaw).run(); }
+Outcome play(const Plan& plan, Flaw flaw, Mapping mapping) { return Play(plan, flaw, mapping).run(); }
 
 }  // namespace nodemeter

@@ -28,6 +28,12 @@ enum class Flaw {
   kReceiverDeaf,      // Nothing is answered any more.
 };
 
+// Through which mapping the agent sees the node.
+enum class Mapping {
+  kPlain,   // The node's own readings.
+  kHyperv,  // As a Hyper-V host's WMI and counters, read by the real sampler.
+};
+
 struct Outcome {
   std::vector<Entry> journal;
   std::vector<std::string> rows;  // The bytes of the same entries.
@@ -51,7 +57,7 @@ struct Outcome {
   std::string fingerprint;  // Of everything durable at both ends.
 };
 
-Outcome play(const Plan& plan, Flaw flaw = Flaw::kNone);
+Outcome play(const Plan& plan, Flaw flaw = Flaw::kNone, Mapping mapping = Mapping::kPlain);
 
 // The key with which the node of a world signs.
 SigningKey signing_key(const Plan& plan);

@@ -1,0 +1,425 @@
+#include "collectors/hyperv_sampler.h"
+
+#include <algorithm>
+
+#include "collectors/hyperv_names.h"
+#include "collectors/sample_moves.h"
+#include "platform/bytes.h"
+#include "platform/digest.h"
+
+namespace nodemeter {
+
+namespace {
+
+constexpr int kListsMax = 3;
+// By how much an on-time may seem to begin before the list that did not show the machine yet: both take time to read.
+constexpr Milliseconds kOnTimeSlack{1000};
+
+std::uint64_t mebibytes(std::uint64_t bytes) { return (bytes >> 20) + ((bytes & ((1u << 20) - 1)) != 0 ? 1 : 0); }
+
+}  // namespace
+
+HypervSampler::HypervSampler(Options options, std::unique_ptr<HypervReader> reader,
+                             std::shared_ptr<HypervTracker> tracker, const Clock& clock, Log& log)
+    : options_(options), reader_(std::move(reader)), tracker_(std::move(tracker)), clock_(clock), log_(log) {}
+
+Result<Sample> HypervSampler::read_all() {
+  boot_ = clock_.now().boot;
+  Result<HypervReader::Counters> counters = reader_->counters();
+  if (counted_) counters_before_ = std::move(counters_);
+  counted_before_ = counted_before_ || counted_;
+  counted_ = counters.ok();
+  counters_ = counters ? HypervCounters(counters->columns) : HypervCounters();
+  counters_asked_ = counters ? counters->asked : clock_.now().monotonic;
+  counters_answered_ = counters ? counters->answered : counters_asked_;
+  Result<Listing> listing = settled_list();
+  if (!listing) {
+    if (listing.error().code != ErrorCode::kUnavailable) return listing.error();
+    return known_only_sample(listing.error());
+  }
+  if (Status taken = take_over(*listing); !taken) {
+    if (taken.error().code != ErrorCode::kUnavailable) return taken.error();
+    return known_only_sample(taken.error());
+  }
+  if (away_) log_.info("Hyper-V answers again");
+  away_ = false;
+  return complete_sample(*listing);
+}
+
+// ---- What WMI tells
+
+Result<HypervSampler::Listing> HypervSampler::list() {
+  Listing listing;
+  listing.mark = tracker_->mark();
+  Result<HypervReader::Rows> rows = reader_->rows(hyperv_machine_queries());
+  if (!rows) return rows.error();
+  listing.rows = std::move(*rows);
+  if (!listing.rows.tables.contains(hyperv_class::kSystem)) {
+    return Error{ErrorCode::kUnsupported, std::string("not a Hyper-V host: WMI has no ") + hyperv_class::kSystem};
+  }
+  listing.machines = parse_machines(listing.rows.tables);
+  if (listing.machines.size() > options_.source.vms_max) {
+    return Error{ErrorCode::kLimitExceeded, std::to_string(listing.machines.size()) + " virtual machines, limit " +
+                                                std::to_string(options_.source.vms_max)};
+  }
+  const std::map<VmId, std::string> planned = parse_planned(listing.rows.tables);
+  for (const HypervMachine& machine : listing.machines) {
+    const bool incoming = machine.migrating && machine.power != Power::kRunning && tracker_->arriving(machine.vm);
+    const bool allocated = machine.allocated && !incoming && !planned.contains(machine.vm);
+    listing.standings.push_back({machine, allocated});
+    if (machine.power != Power::kOff) listing.running.push_back(machine);
+  }
+  // What waits to take over may have processors already, under a name that somebody else has, too.
+  for (const auto& [vm, name] : planned) {
+    HypervMachine copy;
+    copy.vm = vm;
+    copy.name = name;
+    const bool listed = std::any_of(listing.running.begin(), listing.running.end(),
+                                    [&vm = vm](const HypervMachine& machine) { return machine.vm == vm; });
+    if (!listed) listing.running.push_back(std::move(copy));
+  }
+  return listing;
+}
+
+// Lists until the notices so far explain the list, so that no machine shows up or vanishes before its event does.
+Result<HypervSampler::Listing> HypervSampler::settled_list() {
+  for (int round = 1;; ++round) {
+    Result<Listing> listing = list();
+    if (!listing) return listing;
+    const auto settled = [&] { return !tracker_->unbroken() || tracker_->explains(listing->standings); };
+    if (!settled() && round < kListsMax) {
+      tracker_->wait_beyond(listing->mark, options_.notice_trail);
+      if (!settled()) continue;
+    }
+    tracker_->accept(listing->standings, listing->mark);
+    return listing;
+  }
+}
+
+// Reads what machines are given, if anything says that it may have changed.
+Status HypervSampler::read_settings(const std::vector<HypervMachine>& machines) {
+  const MonotonicTime now = clock_.now().monotonic;
+  std::map<VmId, std::string> configured;
+  bool wanted = tracker_->take_changed() || settings_missed_ || !settings_read_ ||
+                now - *settings_read_ >= options_.settings_age_max;
+  for (const HypervMachine& machine : machines) {
+    const auto known = configured_.find(machine.vm);
+    // Without that instant nothing would tell.
+    wanted = wanted || machine.configuration_changed.empty() || known == configured_.end() ||
+             known->second != machine.configuration_changed;
+    configured[machine.vm] = machine.configuration_changed;
+  }
+  if (!wanted) return Done{};
+  settings_missed_ = true;
+  const Result<HypervReader::Rows> rows = reader_->rows(hyperv_setting_queries(std::nullopt));
+  if (!rows) return rows.error();
+  std::map<VmId, HypervSettings> settings = parse_settings(rows->tables);
+  for (const HypervMachine& machine : machines) {
+    const auto found = settings.find(machine.vm);
+    const bool complete = found != settings.end() && found->second.vcores > 0;
+    Vm& vm = vms_[machine.vm];
+    // Gone meanwhile, or not all of it written yet: what was known goes on.
+    if (!complete && vm.settings.vcores > 0) continue;
+    if (!complete) {
+      vms_.erase(machine.vm);
+      continue;
+    }
+    vm.settings = std::move(found->second);
+    vm.owner = options_.source.trust_metadata ? owner_from_notes(vm.settings.notes) : Owner{};
+  }
+  configured_ = std::move(configured);
+  settings_read_ = now;
+  settings_missed_ = false;
+  return Done{};
+}
+
+void HypervSampler::read_memory() {
+  const auto dynamic = [](const auto& entry) { return entry.second.allocated && entry.second.settings.dynamic_memory; };
+  if (std::none_of(vms_.begin(), vms_.end(), dynamic)) return;
+  // What is not told now stays as it was.
+  if (Result<HypervReader::Rows> rows = reader_->rows({hyperv_summary_query()}); rows) {
+    for (const auto& [vm, mib] : parse_assigned_memory(rows->tables[hyperv_class::kSummary]))
+      assigned_memory_[vm] = mib;
+  }
+}
+
+void HypervSampler::read_sizes() {
+  std::vector<std::string> paths;
+  for (const auto& [id, vm] : vms_) {
+    if (!vm.allocated) continue;
+    for (const HypervDisk& disk : vm.settings.disks) paths.push_back(disk.path);
+  }
+  sizes_ = reader_->disk_sizes(paths);
+}
+
+Status HypervSampler::take_over(const Listing& listing) {
+  if (Status read = read_settings(listing.machines); !read) return read;
+  stopped_ = tracker_->take_stopped();
+  for (auto& [id, vm] : vms_) vm.listed = false;
+  for (const HypervTracker::Standing& standing : listing.standings) {
+    const auto found = vms_.find(standing.machine.vm);
+    if (found == vms_.end()) {
+      if (!standing.allocated) continue;
+      // Nobody can say what is allocated, and leaving the machine out would make it free.
+      settings_missed_ = true;
+      return Error{ErrorCode::kUnavailable, "no settings of virtual machine " + standing.machine.vm.text()};
+    }
+    Vm& vm = found->second;
+    const bool fresh = vm.machine.vm.is_zero() || !vm.allocated;
+    vm.listed = true;
+    vm.allocated = standing.allocated;
+    follow_process(vm, standing.machine, listing, fresh);
+    vm.machine = standing.machine;
+  }
+  std::erase_if(vms_, [](const auto& entry) { return !entry.second.listed; });
+  std::erase_if(assigned_memory_, [this](const auto& entry) { return !vms_.contains(entry.first); });
+  listed_before_ = listing.rows.asked;
+  return Done{};
+}
+
+// Tells the machine's present process from the one that was seen before.
+void HypervSampler::follow_process(Vm& vm, const HypervMachine& now, const Listing& listing, bool fresh) const {
+  const HypervMachine& before = vm.machine;
+  const bool was_on = !fresh && before.power != Power::kOff;
+  const bool on_fell = was_on && before.on && now.on && *now.on < *before.on;
+  const bool other_process = was_on && before.process != now.process;
+  // Without a process number the on-time has to tell.
+  const bool stopped = stopped_.contains(now.vm);
+  const bool replaced = other_process || (on_fell && now.process == 0);
+  vm.just_started = now.on && listing.rows.answered - *now.on > counters_asked_;
+  if (now.power == Power::kOff || !vm.allocated) {
+    vm.devices.clear();
+    vm.former.clear();
+    vm.began.reset();
+    return;
+  }
+  if (was_on && !replaced) return;
+  vm.former = replaced ? std::exchange(vm.devices, {}) : std::map<DeviceKey, Device>{};
+  vm.devices.clear();
+  vm.processors.clear();
+  vm.processors_name.clear();
+  vm.process_new = true;
+  vm.began.reset();
+  if (now.on) vm.began = std::max(MonotonicTime{}, listing.rows.asked - *now.on);
+  vm.origin = !listed_before_ ? Origin::kFirstSight : replaced && !stopped ? Origin::kReplaced : Origin::kStartedHere;
+  if (vm.origin == Origin::kStartedHere && vm.began && *vm.began + kOnTimeSlack < *listed_before_) {
+    vm.origin = Origin::kCame;
+  }
+}
+
+// ---- Counters
+
+std::uint64_t HypervSampler::run_of(const Vm& vm, const DeviceKey& key, const Device& device) const {
+  ByteWriter name;
+  name.uuid(boot_);
+  name.uuid(vm.machine.vm);
+  name.u64(vm.machine.process);
+  // Without a process number no two runs may be taken for one.
+  if (vm.machine.process == 0)
+    name.u64(static_cast<std::uint64_t>(vm.began.value_or(counters_answered_).time_since_epoch().count()));
+  name.u8(static_cast<std::uint8_t>(key.first));
+  name.text(key.second);
+  name.text(device.instance);
+  name.u8(device.variant);
+  return std::max<std::uint64_t>(1, ByteReader(digest_of({name.take()}).view()).u64());
+}
+
+// Whether any counter that is too wide to wrap reads less than before.
+bool HypervSampler::fell(const Device& before, const HypervCounters::Device& now) {
+  for (std::size_t i = 0; i < kCountersMax; ++i) {
+    const auto* value = std::get_if<std::uint64_t>(&now.counters[i]);
+    const bool narrow = now.operations_width_bits == 32 && i >= kReadOperations;
+    if (value != nullptr && !narrow && before.last[i] && *value < *before.last[i]) return true;
+  }
+  return false;
+}
+
+// Names the run of a device that is there for the first time in this process, and decides when it began.
+void HypervSampler::bind(const Vm& vm, const DeviceKey& key, Device& device, const HypervCounters::Device& read) const {
+  device.bound = true;
+  device.variant = read.variant;
+  const auto former = vm.former.find(key);
+  if (vm.process_new && vm.origin == Origin::kReplaced) {
+    // The machine never was seen without a process: only a fall proves that these counters are new ones.
+    const bool anew = former != vm.former.end() && fell(former->second, read);
+    if (anew && vm.began && previous_) device.begun = std::max(*vm.began, *previous_);
+  } else if (vm.process_new) {
+    if (vm.origin != Origin::kCame) device.begun = vm.began;
+  } else if (!device.moved && counted_before_ && !device.shown_before) {
+    // Plugged in since the sample before. Behind a disk that has another file now nobody knows what was counted.
+    device.begun = previous_;
+  }
+}
+
+void HypervSampler::add_device(Vm& vm, DeviceKind kind, const std::string& id, const std::string& instance,
+                               HypervCounters::Device read, bool shown_before, VmReading& reading) {
+  const DeviceKey key{kind, id};
+  const auto [entry, added] = vm.devices.try_emplace(key);
+  Device& device = entry->second;
+  if (!added && device.instance != instance) {
+    device = Device{};
+    device.moved = true;
+  }
+  device.instance = instance;
+  device.shown_before = shown_before;
+  device.seen = true;
+  if (read.ambiguous) read.counters.fill(Absence::kReadFailed);
+  // What was read is of the process before.
+  if (vm.just_started) read.counters.fill(Absence::kVmBusy);
+  if (!device.bound) bind(vm, key, device, read);
+  // While WMI is away: perhaps another process, of which WMI will tell.
+  if (away_ && fell(device, read)) read.counters.fill(Absence::kReadFailed);
+  for (std::size_t i = 0; i < kCountersMax; ++i) {
+    if (const auto* value = std::get_if<std::uint64_t>(&read.counters[i])) device.last[i] = *value;
+  }
+  DeviceReading shown;
+  shown.kind = kind;
+  shown.id = id;
+  shown.counters = read.counters;
+  shown.operations_width_bits = read.operations_width_bits;
+  shown.read_at = counters_answered_;
+  shown.run = run_of(vm, key, device);
+  shown.begun = device.begun;
+  reading.devices.push_back(std::move(shown));
+}
+
+// The processors' time as a device with one counter. A sum is comparable with the one before only if it is of the same
+// processors, or of more.
+HypervCounters::Device HypervSampler::processors_of(Vm& vm) {
+  const HypervCounters::Processors read = counters_.processors(vm.machine.vm);
+  HypervCounters::Device device;
+  device.counters = {read.time_us, Absence::kNotOffered, Absence::kNotOffered, Absence::kNotOffered};
+  device.present = read.present;
+  device.ambiguous = read.ambiguous;
+  if (!std::holds_alternative<std::uint64_t>(read.time_us)) return device;
+  // Instances may keep a name that the machine has given up, so a new name counts once it is nobody else's.
+  if (vm.processors_name != vm.machine.name) {
+    const bool others = counted_before_ && !vm.process_new && counters_before_.shows_processors(vm.machine.name);
+    if (others && !vm.processors_name.empty()) {
+      device.counters[kCpuTimeUs] = Absence::kReadFailed;
+      return device;
+    }
+    vm.processors_name = vm.machine.name;
+  }
+  const bool fewer =
+      !std::includes(read.numbers.begin(), read.numbers.end(), vm.processors.begin(), vm.processors.end());
+  if (fewer && read.numbers.size() != vm.settings.vcores) {
+    device.counters[kCpuTimeUs] = Absence::kReadFailed;
+    return device;
+  }
+  vm.processors = read.numbers;
+  return device;
+}
+
+bool HypervSampler::shows_devices(const Vm& vm) const {
+  if (counters_.processors(vm.machine.vm).present) return true;
+  const auto shows_disk = [&](const HypervDisk& disk) { return counters_.disk(disk.path).present; };
+  const auto shows_nic = [&](const HypervNic& nic) { return counters_.nic(vm.machine.vm, nic.adapter).present; };
+  return std::any_of(vm.settings.nics.begin(), vm.settings.nics.end(), shows_nic) ||
+         std::any_of(vm.settings.disks.begin(), vm.settings.disks.end(), shows_disk);
+}
+
+// ---- The sample
+
+// Nothing as long as the size of one disk is not known.
+std::optional<std::uint64_t> HypervSampler::disk_mib_of(const Vm& vm) const {
+  std::uint64_t sum = 0;
+  for (const HypervDisk& disk : vm.settings.disks) {
+    const auto size = sizes_.find(disk.path);
+    if (size == sizes_.end()) return std::nullopt;
+    sum += mebibytes(size->second);
+  }
+  return sum;
+}
+
+VmReading HypervSampler::reading_of(Vm& vm) {
+  VmReading reading;
+  reading.vm = vm.machine.vm;
+  reading.name = vm.machine.name;
+  reading.owner = vm.owner;
+  reading.levels = levels_of(vm.settings, vm.machine.power);
+  const auto assigned = assigned_memory_.find(vm.machine.vm);
+  if (vm.settings.dynamic_memory && assigned != assigned_memory_.end()) reading.levels.memory_mib = assigned->second;
+  reading.levels.disk_mib = disk_mib_of(vm);
+  if (vm.machine.power == Power::kOff) return reading;
+  reading.process_began = vm.began;
+  for (auto& [key, device] : vm.devices) device.seen = false;
+  add_device(vm, DeviceKind::kCpu, "vcpus", "", processors_of(vm), true, reading);
+  for (const HypervDisk& disk : vm.settings.disks) {
+    HypervCounters::Device read = counters_.disk(disk.path);
+    const std::string instance = storage_key_of_path(disk.path);
+    read.ambiguous = read.ambiguous || disk_users_[instance] > 1;
+    add_device(vm, DeviceKind::kDisk, disk.id, instance, std::move(read), counters_before_.disk(disk.path).present,
+               reading);
+  }
+  for (const HypervNic& nic : vm.settings.nics) {
+    add_device(vm, DeviceKind::kNic, nic.id, nic.adapter, counters_.nic(vm.machine.vm, nic.adapter),
+               counters_before_.nic(vm.machine.vm, nic.adapter).present, reading);
+  }
+  std::erase_if(vm.devices, [](const auto& entry) { return !entry.second.seen; });
+  vm.process_new = false;
+  vm.former.clear();
+  return reading;
+}
+
+void HypervSampler::join(const std::vector<HypervMachine>& running) {
+  counters_.name_machines(running);
+  disk_users_.clear();
+  for (const auto& [id, vm] : vms_) {
+    if (vm.machine.power == Power::kOff) continue;
+    for (const HypervDisk& disk : vm.settings.disks) ++disk_users_[storage_key_of_path(disk.path)];
+  }
+}
+
+Result<Sample> HypervSampler::complete_sample(const Listing& listing) {
+  read_memory();
+  read_sizes();
+  join(listing.running);
+  Sample sample;
+  for (auto& [id, vm] : vms_) {
+    if (vm.allocated) sample.vms.push_back(reading_of(vm));
+  }
+  finish(sample, listing.mark);
+  return sample;
+}
+
+// WMI is away. A machine of which a device still counts is proven to be here; of the others nobody knows, so they are
+// not listed.
+Result<Sample> HypervSampler::known_only_sample(const Error& reason) {
+  if (!previous_ || !counted_) return reason;
+  if (!away_) log_.warning("WMI is away, going on with what the counters show", {{"error", reason.message}});
+  away_ = true;
+  std::vector<HypervMachine> known;
+  for (auto& [id, vm] : vms_) {
+    vm.just_started = false;
+    if (vm.machine.power != Power::kOff) known.push_back(vm.machine);
+  }
+  join(known);
+  Sample sample;
+  sample.inventory = Inventory::kKnownOnly;
+  for (auto& [id, vm] : vms_) {
+    if (vm.allocated && vm.machine.power != Power::kOff && shows_devices(vm)) sample.vms.push_back(reading_of(vm));
+  }
+  finish(sample, tracker_->mark());
+  sample.events_unbroken = false;
+  return sample;
+}
+
+void HypervSampler::finish(Sample& sample, std::uint64_t mark) {
+  HypervTracker::Taken taken = tracker_->take(mark);
+  sample.boot = taken.now.boot;
+  sample.taken_at = taken.now.monotonic;
+  sample.wall = taken.now.utc;
+  sample.clock_synchronised = taken.now.synchronised;
+  sample.events_unbroken = taken.unbroken && previous_.has_value();
+  sample.events = std::move(taken.events);
+  follow_moves(sample, taken.moved);
+  // Notices do not tell how large disks are; what was read of a machine holds since it came.
+  for (VmEvent& event : sample.events) {
+    const auto vm = vms_.find(event.vm);
+    if (event.levels && !event.levels->disk_mib && vm != vms_.end()) event.levels->disk_mib = disk_mib_of(vm->second);
+  }
+  if (sample.inventory == Inventory::kComplete) previous_ = sample.taken_at;
+}
+
+}  // namespace nodemeter

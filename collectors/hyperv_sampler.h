@@ -1,0 +1,143 @@
+// The Hyper-V source without Windows: lists machines, joins counters to them, follows notices, and always answers.
+//
+// One sample: counters first, then the list of machines, so that a machine whose process began after the counters were
+// read is told from the one before it. What machines are given is read again when something says that it changed. If
+// WMI is away, machines of which counters still show a device go on as known, and the sample says kKnownOnly.
+//
+// Runs. A counter run is one device of one worker process; its name holds the boot, the machine, the process and the
+// device, and nothing that a restart of the agent would forget. What a reset, a restore or a migration does to counters
+// is not relied upon: within a process a fall is left to the meter, which bills nothing of it. A run counts from zero
+// only where something shows that its counters began since: the machine was off or not here before, its device was not
+// there before, or the counters of its new process read less than those of its last. Otherwise, as for machines that
+// came by migration, the first reading is a baseline.
+//
+// Threads: as Source.
+
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "collectors/hyperv_counters.h"
+#include "collectors/hyperv_inventory.h"
+#include "collectors/hyperv_reader.h"
+#include "collectors/hyperv_tracker.h"
+#include "collectors/source.h"
+#include "platform/log.h"
+
+namespace nodemeter {
+
+class HypervSampler final : public Source {
+ public:
+  struct Options {
+    SourceOptions source;
+    // How long a notice may trail a list that it would explain.
+    Milliseconds notice_trail{100};
+    // Settings are read again after this long even if nothing says that they changed.
+    Milliseconds settings_age_max{60'000};
+  };
+  // `tracker` receives the notices. `clock` and `log` must outlive the sampler.
+  HypervSampler(Options options, std::unique_ptr<HypervReader> reader, std::shared_ptr<HypervTracker> tracker,
+                const Clock& clock, Log& log);
+
+  Result<Sample> read_all() override;
+  bool take_urgency() override { return tracker_->take_urgency(); }
+  [[nodiscard]] std::string description() const override { return "Hyper-V"; }
+
+ private:
+  using DeviceKey = std::pair<DeviceKind, std::string>;
+  struct Device {
+    std::string instance;  // Its key among the counters; a change of it is a new run.
+    std::uint8_t variant = 0;
+    bool bound = false;         // Its run is named and its beginning decided.
+    bool moved = false;         // Its instance was another one before.
+    bool shown_before = false;  // Its instance was among the counters of the sample before.
+    bool seen = false;
+    std::optional<MonotonicTime> begun;
+    std::array<std::optional<std::uint64_t>, kCountersMax> last;  // As read.
+  };
+  // How a machine's present process relates to what was seen before it.
+  enum class Origin : std::uint8_t {
+    kFirstSight,   // There was no sample before.
+    kStartedHere,  // The machine was off or not here in the sample before.
+    kReplaced,     // Another process of the machine ran in the sample before.
+    kCame,         // It runs longer than it has been here: by migration, or a restored on-time.
+  };
+  struct Vm {
+    HypervMachine machine;
+    HypervSettings settings;
+    Owner owner;
+    bool allocated = false;
+    bool listed = false;
+    Origin origin = Origin::kFirstSight;
+    std::optional<MonotonicTime> began;  // Its process; later than in truth by the time it was paused before.
+    bool process_new = false;            // Not in a sample yet.
+    std::string processors_name;         // Under which its processors were read.
+    std::set<std::uint32_t> processors;  // Those that were read.
+    bool just_started = false;           // After the counters were read: they are of what was before.
+    std::map<DeviceKey, Device> devices;
+    std::map<DeviceKey, Device> former;  // Of the process before, if it was replaced unseen.
+  };
+  struct Listing {
+    std::uint64_t mark = 0;
+    HypervReader::Rows rows;
+    std::vector<HypervMachine> machines;
+    std::vector<HypervMachine> running;  // All that may have processors, whosever they are.
+    std::vector<HypervTracker::Standing> standings;
+  };
+
+  Result<Listing> list();
+  Result<Listing> settled_list();
+  Status read_settings(const std::vector<HypervMachine>& machines);
+  Status take_over(const Listing& listing);
+  void follow_process(Vm& vm, const HypervMachine& now, const Listing& listing, bool fresh) const;
+  void read_sizes();
+  void read_memory();
+
+  static bool fell(const Device& before, const HypervCounters::Device& now);
+  void bind(const Vm& vm, const DeviceKey& key, Device& device, const HypervCounters::Device& read) const;
+  void add_device(Vm& vm, DeviceKind kind, const std::string& id, const std::string& instance,
+                  HypervCounters::Device read, bool shown_before, VmReading& reading);
+  HypervCounters::Device processors_of(Vm& vm);
+  void join(const std::vector<HypervMachine>& running);
+  [[nodiscard]] std::optional<std::uint64_t> disk_mib_of(const Vm& vm) const;
+  VmReading reading_of(Vm& vm);
+  [[nodiscard]] std::uint64_t run_of(const Vm& vm, const DeviceKey& key, const Device& device) const;
+  [[nodiscard]] bool shows_devices(const Vm& vm) const;
+
+  Result<Sample> complete_sample(const Listing& listing);
+  Result<Sample> known_only_sample(const Error& reason);
+  void finish(Sample& sample, std::uint64_t mark);
+
+  const Options options_;
+  const std::unique_ptr<HypervReader> reader_;
+  const std::shared_ptr<HypervTracker> tracker_;
+  const Clock& clock_;
+  Log& log_;
+  BootId boot_;
+
+  std::map<VmId, Vm> vms_;
+  std::map<VmId, std::uint64_t> assigned_memory_;
+  std::map<std::string, std::uint64_t> sizes_;     // Of image files.
+  std::map<std::string, std::size_t> disk_users_;  // How many running machines have the same image file.
+  std::map<VmId, std::string> configured_;         // When each machine's configuration last changed.
+  std::set<VmId> stopped_;                         // Seen without a process since the sample before.
+  std::optional<MonotonicTime> settings_read_;
+  bool settings_missed_ = false;
+
+  HypervCounters counters_;
+  HypervCounters counters_before_;  // Of the sample before.
+  bool counted_ = false;            // `counters_` were read for this sample,
+  bool counted_before_ = false;     // and for some sample before.
+  MonotonicTime counters_asked_{};
+  MonotonicTime counters_answered_{};
+  std::optional<MonotonicTime> previous_;       // taken_at of the last sample that listed all machines.
+  std::optional<MonotonicTime> listed_before_;  // When its list was asked for.
+  bool away_ = false;
+};
+
+}  // namespace nodemeter

@@ -1,0 +1,240 @@
+#include "collectors/hyperv_tracker.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace nodemeter {
+
+namespace {
+
+constexpr std::int64_t kClockMoves = 500;  // Milliseconds; less is drift.
+
+}  // namespace
+
+Levels levels_of(const HypervSettings& settings, Power power) {
+  Levels levels;
+  levels.power = power;
+  levels.vcores = settings.vcores;
+  levels.memory_mib = settings.memory_mib;
+  levels.disk_mib = settings.disk_mib;
+  return levels;
+}
+
+std::int64_t HypervTracker::wall_offset_ms() const {
+  const ClockReading now = clock_.now();
+  return (now.utc.time_since_epoch() - now.monotonic.time_since_epoch()).count();
+}
+
+MonotonicTime HypervTracker::started_at(const HypervMachine& machine) const {
+  if (!machine.on) return stamp_;
+  // Time that it was paused is not in its on-time: then it began even earlier.
+  return std::clamp(stamp_ - *machine.on, MonotonicTime{}, stamp_);
+}
+
+void HypervTracker::push(Machine& machine, VmEventKind kind, std::string how, MonotonicTime at,
+                         const std::optional<HypervSettings>& settings) {
+  if (queue_.size() >= options_.events_max) {
+    gap_ = true;
+    return;
+  }
+  VmEvent event;
+  event.vm = machine.known.vm;
+  event.kind = kind;
+  event.how = std::move(how);
+  event.name = machine.known.name;
+  event.at = machine.last_event = std::max({machine.last_event, floor_, at});
+  if (settings && settings->vcores > 0) {
+    event.levels = levels_of(*settings, machine.known.power);
+    if (options_.trust_notes) {
+      if (Owner owner = owner_from_notes(settings->notes); owner.known) event.owner = std::move(owner);
+    }
+  }
+  queue_.push_back(std::move(event));
+}
+
+void HypervTracker::change_power(Machine& machine, const HypervMachine& now,
+                                 const std::optional<HypervSettings>& settings) {
+  const HypervMachine before = std::exchange(machine.known, now);
+  const bool was_on = before.power != Power::kOff;
+  const bool is_on = now.power != Power::kOff;
+  if (was_on && !is_on) {
+    push(machine, VmEventKind::kStopped, "stopped", stamp_, settings);
+  } else if (!was_on && is_on) {
+    push(machine, VmEventKind::kStarted, "booted", started_at(now), settings);
+  } else if (before.power != now.power) {
+    const bool paused = now.power == Power::kPaused;
+    push(machine, paused ? VmEventKind::kPaused : VmEventKind::kResumed, paused ? "paused" : "resumed", stamp_,
+         settings);
+  } else if (is_on && before.on && now.on && *now.on < *before.on) {
+    push(machine, VmEventKind::kRebooted, "reset", stamp_, settings);
+  }
+}
+
+void HypervTracker::change(Machine& machine, const HypervMachine& now, const std::optional<HypervSettings>& settings) {
+  const bool fresh = machine.known.vm.is_zero();
+  // On its way in until it is no longer migrating, or runs: until then the other host counts it.
+  if (fresh) machine.came_in = now.migrating;
+  const bool incoming = machine.came_in && now.migrating && !machine.allocated && now.power != Power::kRunning;
+  const bool allocated = now.allocated && !incoming;
+  if (allocated && machine.allocated) {
+    change_power(machine, now, settings);
+    return;
+  }
+  machine.known = now;
+  if (allocated == machine.allocated) return;
+  machine.allocated = allocated;
+  if (allocated) {
+    push(machine, VmEventKind::kArrived, machine.came_in ? "migrated" : "created", stamp_, settings);
+    urgent_ = true;
+  } else {
+    push(machine, VmEventKind::kDeparted, "replica", stamp_, std::nullopt);
+  }
+}
+
+void HypervTracker::remove(Machine& machine, const HypervMachine& last) {
+  const bool left = machine.known.migrating || last.migrating;
+  if (machine.allocated) push(machine, VmEventKind::kDeparted, left ? "migrated" : "deleted", stamp_, std::nullopt);
+  machine.allocated = false;
+  machine.known = HypervMachine{};
+}
+
+void HypervTracker::notice(const WmiNotice& notice, const std::optional<HypervSettings>& settings) {
+  const std::optional<HypervMachine> now = parse_machine(notice.row);
+  if (!now) return;
+  bool urgent = false;
+  {
+    const std::lock_guard lock(mutex_);
+    ++mark_;
+    changed_ = true;
+    stamp_ = std::clamp(notice.came, floor_, std::max(floor_, clock_.now().monotonic));
+    Machine& machine = machines_[now->vm];
+    const bool was_urgent = std::exchange(urgent_, false);
+    // Both are instants as WMI writes them, of one offset: text order is time order, unless the clock was set back.
+    const std::int64_t offset = wall_offset_ms();
+    const bool comparable = machine.wall_offset_ms - offset < kClockMoves;
+    const bool stale = comparable && !machine.known.vm.is_zero() && now->state_changed < machine.known.state_changed;
+    if (notice.kind == WmiNotice::Kind::kDeleted) {
+      machine.noticed = mark_;
+      stopped_.insert(now->vm);
+      remove(machine, *now);
+    } else if (!stale) {
+      machine.noticed = mark_;
+      machine.wall_offset_ms = offset;
+      if (now->power == Power::kOff) stopped_.insert(now->vm);
+      change(machine, *now, settings);
+    }
+    urgent = urgent_;
+    urgent_ = urgent_ || was_urgent;
+  }
+  noticed_.notify_all();
+  if (urgent && options_.on_urgency) options_.on_urgency();
+}
+
+void HypervTracker::connected() {
+  const std::lock_guard lock(mutex_);
+  ++mark_;
+  attached_ = gap_ = changed_ = true;
+}
+
+void HypervTracker::closed() {
+  {
+    const std::lock_guard lock(mutex_);
+    ++mark_;
+    attached_ = false;
+    gap_ = changed_ = true;
+  }
+  noticed_.notify_all();
+}
+
+bool HypervTracker::take_urgency() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(urgent_, false);
+}
+
+bool HypervTracker::take_changed() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(changed_, false);
+}
+
+std::set<VmId> HypervTracker::take_stopped() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(stopped_, {});
+}
+
+std::uint64_t HypervTracker::mark() const {
+  const std::lock_guard lock(mutex_);
+  return mark_;
+}
+
+bool HypervTracker::unbroken() const {
+  const std::lock_guard lock(mutex_);
+  return attached_ && !gap_;
+}
+
+bool HypervTracker::arriving(const VmId& vm) const {
+  const std::lock_guard lock(mutex_);
+  const auto known = machines_.find(vm);
+  return known == machines_.end() || known->second.known.vm.is_zero() ||
+         (known->second.came_in && !known->second.allocated);
+}
+
+bool HypervTracker::explains(const std::vector<Standing>& listed) const {
+  const std::lock_guard lock(mutex_);
+  std::size_t allocated = 0;
+  for (const Standing& standing : listed) {
+    if (!standing.allocated) continue;
+    ++allocated;
+    const auto known = machines_.find(standing.machine.vm);
+    if (known == machines_.end() || !known->second.allocated) return false;
+    if (known->second.known.power != standing.machine.power) return false;
+  }
+  const auto is_allocated = [](const auto& entry) { return entry.second.allocated; };
+  return static_cast<std::size_t>(std::count_if(machines_.begin(), machines_.end(), is_allocated)) == allocated;
+}
+
+void HypervTracker::wait_beyond(std::uint64_t mark, Milliseconds wait) const {
+  std::unique_lock lock(mutex_);
+  noticed_.wait_for(lock, wait, [&] { return mark_ > mark; });
+}
+
+void HypervTracker::accept(const std::vector<Standing>& listed, std::uint64_t mark) {
+  const std::lock_guard lock(mutex_);
+  std::map<VmId, Machine> machines;
+  for (const Standing& standing : listed) {
+    Machine machine;
+    const auto known = machines_.find(standing.machine.vm);
+    if (known != machines_.end()) machine = known->second;
+    if (machine.noticed <= mark) {
+      if (machine.known.vm.is_zero()) machine.came_in = standing.machine.migrating && !standing.allocated;
+      if (machine.known.state_changed != standing.machine.state_changed) machine.wall_offset_ms = wall_offset_ms();
+      machine.known = standing.machine;
+      machine.allocated = standing.allocated;
+    }
+    machines.emplace(standing.machine.vm, std::move(machine));
+  }
+  for (const auto& [id, machine] : machines_) {
+    if (machine.noticed > mark) machines.emplace(id, machine);
+  }
+  machines_ = std::move(machines);
+}
+
+HypervTracker::Taken HypervTracker::take(std::uint64_t mark) {
+  const std::lock_guard lock(mutex_);
+  Taken taken;
+  taken.now = clock_.now();
+  floor_ = taken.now.monotonic;
+  taken.unbroken = attached_ && !gap_;
+  gap_ = !attached_;
+  taken.events = std::exchange(queue_, {});
+  std::stable_sort(taken.events.begin(), taken.events.end(),
+                   [](const VmEvent& a, const VmEvent& b) { return a.at < b.at; });
+  for (const VmEvent& event : taken.events) {
+    const auto known = machines_.find(event.vm);
+    if (known != machines_.end() && known->second.noticed <= mark) continue;
+    const bool here = known != machines_.end() && known->second.allocated;
+    taken.moved[event.vm] = here ? std::optional(known->second.known.power) : std::nullopt;
+  }
+  return taken;
+}
+
+}  // namespace nodemeter

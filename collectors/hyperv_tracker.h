@@ -1,0 +1,112 @@
+// Turns WMI's notices about machines into allocation events, in order and without losing one silently.
+//
+// A notice shows a machine as it was; what happened is the difference to what was known before. Notices come late and
+// out of date, so one that is older than what a list of all machines has shown since is passed over. Starts are placed
+// by the machine's on-time, everything else by when its notice came.
+//
+// Threads: all methods from any thread. Notices come from the thread that waits for them, samples from the agent's.
+
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "collectors/hyperv_inventory.h"
+#include "collectors/source.h"
+
+namespace nodemeter {
+
+// What a machine is allocated by its settings, without disk sizes, which only the storage knows.
+Levels levels_of(const HypervSettings& settings, Power power);
+
+class HypervTracker {
+ public:
+  struct Options {
+    bool trust_notes = true;
+    std::function<void()> on_urgency;  // Called without a lock, from the thread of notice().
+    std::size_t events_max = 4096;     // Beyond it events are dropped, and the next sample says so.
+  };
+  // `clock` must outlive the tracker.
+  HypervTracker(Options options, const Clock& clock) : options_(std::move(options)), clock_(clock) {}
+
+  // `settings`: of this machine, read when the notice came; nothing if they could not be.
+  void notice(const WmiNotice& notice, const std::optional<HypervSettings>& settings);
+  // Notices are kept from now on; what is known from before may be stale.
+  void connected();
+  // The subscription broke: notices may be lost.
+  void closed();
+
+  // True once after something deserved an early sample.
+  bool take_urgency();
+  // True once after something about machines' settings may have changed.
+  bool take_changed();
+  // Machines of which notices told, since the last call, that they were off or not here.
+  std::set<VmId> take_stopped();
+  // A mark in the stream of notices; grows with each.
+  [[nodiscard]] std::uint64_t mark() const;
+
+  // A machine that is allocated here, or is not; only where it was listed.
+  struct Standing {
+    HypervMachine machine;
+    bool allocated = false;
+  };
+  // Whether the notices so far explain exactly what is listed.
+  [[nodiscard]] bool explains(const std::vector<Standing>& listed) const;
+  void wait_beyond(std::uint64_t mark, Milliseconds wait) const;
+  // Takes over what was listed at `mark`. Machines with later notices keep what those told.
+  void accept(const std::vector<Standing>& listed, std::uint64_t mark);
+  // Whether this machine is known to be on its way in: it is here, and somebody else's until it runs.
+  [[nodiscard]] bool arriving(const VmId& vm) const;
+  [[nodiscard]] bool unbroken() const;
+
+  struct Taken {
+    ClockReading now;  // Read under the queue's lock: no event of this or an earlier take() is later.
+    bool unbroken = false;
+    std::vector<VmEvent> events;
+    // What became of machines with notices since `mark`: nothing for those that are not allocated any more.
+    std::map<VmId, std::optional<Power>> moved;
+  };
+  Taken take(std::uint64_t mark);
+
+ private:
+  struct Machine {
+    HypervMachine known;
+    bool allocated = false;
+    bool came_in = false;  // Was on its way in when first seen.
+    std::uint64_t noticed = 0;
+    MonotonicTime last_event{};
+    std::int64_t wall_offset_ms = 0;  // UTC less monotonic time, when its last state change was seen.
+  };
+
+  void push(Machine& machine, VmEventKind kind, std::string how, MonotonicTime at,
+            const std::optional<HypervSettings>& settings);
+  void change(Machine& machine, const HypervMachine& now, const std::optional<HypervSettings>& settings);
+  void change_power(Machine& machine, const HypervMachine& now, const std::optional<HypervSettings>& settings);
+  void remove(Machine& machine, const HypervMachine& last);
+  [[nodiscard]] std::int64_t wall_offset_ms() const;
+  [[nodiscard]] MonotonicTime started_at(const HypervMachine& machine) const;
+
+  const Options options_;
+  const Clock& clock_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable noticed_;
+  std::map<VmId, Machine> machines_;
+  std::vector<VmEvent> queue_;
+  std::uint64_t mark_ = 0;
+  MonotonicTime stamp_{};  // Of the notice that is being applied.
+  MonotonicTime floor_{};  // When the queue was last taken: no later event may be earlier.
+  bool attached_ = false;
+  bool gap_ = true;
+  bool urgent_ = false;
+  bool changed_ = true;
+  std::set<VmId> stopped_;
+};
+
+}  // namespace nodemeter
