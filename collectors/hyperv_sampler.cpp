@@ -237,7 +237,6 @@ bool HypervSampler::fell(const Device& before, const HypervCounters::Device& now
 // Names the run of a device that is there for the first time in this process, and decides when it began.
 void HypervSampler::bind(const Vm& vm, const DeviceKey& key, Device& device, const HypervCounters::Device& read) const {
   device.bound = true;
-  device.variant = read.variant;
   const auto former = vm.former.find(key);
   if (vm.process_new && vm.origin == Origin::kReplaced) {
     // The machine never was seen without a process: only a fall proves that these counters are new ones.
@@ -262,6 +261,7 @@ void HypervSampler::add_device(Vm& vm, DeviceKind kind, const std::string& id, c
   }
   device.instance = instance;
   device.shown_before = shown_before;
+  if (counted_) device.variant = read.variant;
   device.seen = true;
   if (read.ambiguous) read.counters.fill(Absence::kReadFailed);
   // What was read is of the process before.

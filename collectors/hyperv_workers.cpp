@@ -178,7 +178,7 @@ void HypervWorkers::watch_pump() {
 }
 
 void HypervWorkers::pump_notices(Pump& pump, WmiSession& session) {
-  if (!session.subscribe(hyperv_class::kSystem)) return;
+  if (!session.subscribe(hyperv_machine_queries().front())) return;
   bool here = pump.report([&] {
     pump.connected = true;
     pump.tracker->connected();

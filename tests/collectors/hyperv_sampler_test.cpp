@@ -1,0 +1,375 @@
+// Goal: every counter is joined to its own machine or to none, and a run counts from zero only where that is proven.
+// Method: a host in memory whose rows and counters change between samples; one case each.
+
+#include <catch2/catch.hpp>
+
+#include "tests/collectors/hyperv_host.h"
+
+using namespace nodemeter;
+
+namespace {
+
+// What a test asks of one device in one line: "run begun value…"; runs are named in the order of their appearance.
+class Site {
+ public:
+  Site() {
+    auto host = std::make_unique<FakeHost>(clock);
+    this->host = host.get();
+    tracker = std::make_shared<HypervTracker>(HypervTracker::Options{}, clock);
+    HypervSampler::Options options;
+    options.notice_trail = Milliseconds{0};
+    sampler = std::make_unique<HypervSampler>(options, std::move(host), tracker, clock, log);
+    tracker->connected();
+  }
+
+  FakeVm& vm(int n) { return host->vms[FakeHost::id(n)]; }
+
+  Sample read() {
+    clock.ms += 10'000;
+    Result<Sample> sample = sampler->read_all();
+    INFO((sample ? std::string() : sample.error().message));
+    REQUIRE(sample.ok());
+    return *sample;
+  }
+
+  void notify(int n, WmiNotice::Kind kind) {
+    WmiNotice notice;
+    notice.kind = kind;
+    notice.row = host->row(FakeHost::id(n));
+    notice.came = clock.now().monotonic;
+    tracker->notice(notice, std::nullopt);
+  }
+
+  HandClock clock;
+  FakeHost* host;
+  std::shared_ptr<HypervTracker> tracker;
+  NullLog log;
+  std::unique_ptr<HypervSampler> sampler;
+};
+
+const VmReading* find(const Sample& sample, int n) {
+  for (const VmReading& vm : sample.vms) {
+    if (vm.vm == FakeHost::id(n)) return &vm;
+  }
+  return nullptr;
+}
+
+const DeviceReading& device(const Sample& sample, int n, DeviceKind kind) {
+  const VmReading* vm = find(sample, n);
+  REQUIRE(vm != nullptr);
+  const auto found =
+      std::find_if(vm->devices.begin(), vm->devices.end(), [&](const auto& d) { return d.kind == kind; });
+  REQUIRE(found != vm->devices.end());
+  return *found;
+}
+
+Reading cpu(const Sample& sample, int n) { return device(sample, n, DeviceKind::kCpu).counters[kCpuTimeUs]; }
+
+}  // namespace
+
+TEST_CASE("a machine's processors are summed, its devices joined, and its levels told", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web (1): a", Power::kRunning, 100, 1000, 3, "C:\\ClusterStorage\\Volume1\\a-b.vhdx"};
+  s.vm(1).ticks = 123'456'789;
+  s.vm(1).disk = {1, 2, 3, 4};
+  s.vm(1).nic = {5, 6, 7, 8};
+  s.vm(1).has_nic = true;
+  const Sample sample = s.read();
+  CHECK(sample.inventory == Inventory::kComplete);
+  REQUIRE(sample.vms.size() == 1);
+  const VmReading& vm = sample.vms.front();
+  CHECK(vm.name == "web (1): a");
+  CHECK(vm.levels == Levels{Power::kRunning, 3, 1024, 10});
+  CHECK(vm.process_began == MonotonicTime{Milliseconds{1000}});
+  REQUIRE(vm.devices.size() == 3);
+  CHECK(vm.devices[0].counters[0] == Reading{std::uint64_t{3 * 123'456'789 / 10}});
+  CHECK(vm.devices[1].operations_width_bits == 32);
+  for (std::uint64_t i = 0; i < kCountersMax; ++i) {
+    CHECK(vm.devices[1].counters[i] == Reading{i + 1});
+    CHECK(vm.devices[2].counters[i] == Reading{i + 5});
+  }
+}
+
+TEST_CASE("CPU of machines that share a display name is not read, and never shared out", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(2) = {"web"};
+  s.vm(3) = {"db"};
+  s.vm(3).ticks = 1000;
+  Sample sample = s.read();
+  CHECK(cpu(sample, 1) == Reading{Absence::kReadFailed});
+  CHECK(cpu(sample, 2) == Reading{Absence::kReadFailed});
+  CHECK(cpu(sample, 3) == Reading{std::uint64_t{200}});
+  // Off, its namesake has no processors.
+  s.vm(2).power = Power::kOff;
+  s.vm(1).ticks = 500;
+  sample = s.read();
+  CHECK(cpu(sample, 1) == Reading{std::uint64_t{100}});
+  // Nobody guesses which one "#1" is.
+  s.host->instead[0] = {ColumnState::kRead, 0x20510500, "", {{"web:Hv VP 0", 10, true}, {"web:Hv VP 0#1", 10, true}}};
+  CHECK(cpu(s.read(), 1) == Reading{Absence::kReadFailed});
+}
+
+TEST_CASE("a missing counter costs itself only; one that cannot be read, that reading", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web", Power::kRunning, 100, 1000, 1, "C:\\a.vhdx"};
+  s.vm(1).disk = {1, 2, 3, 4};
+  s.host->instead[1] = {ColumnState::kNotOffered, 0, "", {}};
+  s.host->instead[2] = {ColumnState::kFailed, 0, "", {}};
+  s.host->instead[3] = {ColumnState::kRead, 0, "", {{"C:-a.vhdx", 9, false}}};
+  const Sample sample = s.read();
+  const DeviceReading& disk = device(sample, 1, DeviceKind::kDisk);
+  CHECK(disk.counters[kReadBytes] == Reading{Absence::kNotOffered});
+  CHECK(disk.counters[kWriteBytes] == Reading{Absence::kReadFailed});
+  CHECK(disk.counters[kReadOperations] == Reading{Absence::kVmBusy});
+  CHECK(disk.counters[kWriteOperations] == Reading{std::uint64_t{4}});
+  // Processor time of a type that nobody knows is of a unit that nobody knows.
+  s.host->timer_type = 0x10410400;
+  CHECK(cpu(s.read(), 1) == Reading{Absence::kNotOffered});
+}
+
+TEST_CASE("operations fall back to the older counters, under another run", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web", Power::kRunning, 100, 1000, 1, "C:\\a.vhdx"};
+  const std::uint64_t run = device(s.read(), 1, DeviceKind::kDisk).run;
+  s.host->instead[3] = s.host->instead[4] = {ColumnState::kNotOffered, 0, "", {}};
+  s.host->instead[5] = {ColumnState::kRead, 0, "", {{"C:-a.vhdx", (1ull << 32) + 9, true}}};
+  const Sample sample = s.read();
+  const DeviceReading& disk = device(sample, 1, DeviceKind::kDisk);
+  CHECK(disk.counters[kReadOperations] == Reading{std::uint64_t{9}});  // 32 bits of it count.
+  CHECK(disk.run != run);
+}
+
+TEST_CASE("an image file that two machines run with is nobody's", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"a", Power::kRunning, 100, 1000, 1, "C:\\shared.vhdx"};
+  s.vm(2) = {"b", Power::kRunning, 101, 1000, 1, "C:\\shared.vhdx"};
+  CHECK(device(s.read(), 1, DeviceKind::kDisk).counters[0] == Reading{Absence::kReadFailed});
+  s.vm(2).power = Power::kOff;
+  CHECK(device(s.read(), 1, DeviceKind::kDisk).counters[0] == Reading{std::uint64_t{0}});
+}
+
+TEST_CASE("a machine that starts while it is watched counts from its start by its on-time", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).power = Power::kOff;
+  CHECK(s.read().vms.front().devices.empty());
+  s.vm(1).power = Power::kRunning;
+  s.vm(1).began_ms = s.clock.ms + 1234;
+  s.vm(1).state_changed = "2";
+  s.clock.ms += 2000;
+  s.notify(1, WmiNotice::Kind::kChanged);
+  const Sample sample = s.read();
+  REQUIRE(sample.events.size() == 1);
+  CHECK(sample.events_unbroken);
+  CHECK(sample.events.front().kind == VmEventKind::kStarted);
+  CHECK(sample.events.front().at == MonotonicTime{Milliseconds{s.vm(1).began_ms}});
+  CHECK(device(sample, 1, DeviceKind::kCpu).begun == MonotonicTime{Milliseconds{s.vm(1).began_ms}});
+}
+
+TEST_CASE("a reset names no new run, whatever it does to counters and on-time", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).ticks = 1'000'000;
+  const std::uint64_t run = device(s.read(), 1, DeviceKind::kCpu).run;
+  s.vm(1).began_ms = s.clock.ms + 5000;
+  s.vm(1).ticks = 2'000'000;
+  CHECK(device(s.read(), 1, DeviceKind::kCpu).run == run);
+  s.vm(1).began_ms = s.clock.ms + 5000;
+  s.vm(1).ticks = 10;
+  CHECK(device(s.read(), 1, DeviceKind::kCpu).run == run);
+}
+
+TEST_CASE("a process that was replaced unseen counts from zero only where its counters read less", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web", Power::kRunning, 100, 1000, 1, "C:\\a.vhdx"};
+  s.vm(1).ticks = 1'000'000;
+  s.vm(1).disk = {100, 100, 100, 100};
+  const Sample before = s.read();
+  s.vm(1).process = 101;
+  s.vm(1).began_ms = s.clock.ms + 5000;
+  s.vm(1).ticks = 10;
+  s.vm(1).disk = {200, 100, 7, 7};
+  const Sample sample = s.read();
+  CHECK(device(sample, 1, DeviceKind::kCpu).run != device(before, 1, DeviceKind::kCpu).run);
+  CHECK(device(sample, 1, DeviceKind::kCpu).begun == MonotonicTime{Milliseconds{s.vm(1).began_ms}});
+  CHECK(device(sample, 1, DeviceKind::kDisk).run != device(before, 1, DeviceKind::kDisk).run);
+  CHECK_FALSE(device(sample, 1, DeviceKind::kDisk).begun);
+}
+
+TEST_CASE("counters that were read before a machine's process began are not its", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.read();
+  s.vm(1).process = 101;
+  s.vm(1).began_ms = s.clock.ms + 10'050;
+  s.host->lag_ms = 100;
+  CHECK(cpu(s.read(), 1) == Reading{Absence::kVmBusy});
+}
+
+TEST_CASE("a machine that came by migration begins with a baseline", "[hyperv]") {
+  Site s;
+  s.vm(2) = {"db"};
+  s.read();
+  s.vm(1) = {"web"};
+  s.vm(1).began_ms = 1000;  // It has been on for an hour, elsewhere.
+  s.notify(1, WmiNotice::Kind::kCreated);
+  const Sample sample = s.read();
+  CHECK_FALSE(device(sample, 1, DeviceKind::kCpu).begun);
+  CHECK(find(sample, 1)->process_began == MonotonicTime{Milliseconds{1000}});
+}
+
+TEST_CASE("what is on its way in is not allocated, and what leaves is until it is gone", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"leaves"};
+  s.read();
+  s.vm(1).migrating = true;
+  s.vm(2) = {"comes"};
+  s.vm(2).migrating = true;
+  s.vm(2).power = Power::kPaused;
+  s.notify(2, WmiNotice::Kind::kCreated);
+  s.notify(1, WmiNotice::Kind::kChanged);
+  Sample sample = s.read();
+  CHECK(find(sample, 1) != nullptr);
+  CHECK(find(sample, 2) == nullptr);
+  s.notify(1, WmiNotice::Kind::kDeleted);
+  s.host->vms.erase(FakeHost::id(1));
+  s.vm(2).migrating = false;
+  s.vm(2).power = Power::kRunning;
+  s.vm(2).state_changed = "2";
+  s.notify(2, WmiNotice::Kind::kChanged);
+  sample = s.read();
+  CHECK(find(sample, 1) == nullptr);
+  CHECK(find(sample, 2) != nullptr);
+  REQUIRE(sample.events.size() == 2);
+  CHECK(sample.events[0].kind == VmEventKind::kDeparted);
+  CHECK(sample.events[0].how == "migrated");
+  CHECK(sample.events[1].kind == VmEventKind::kArrived);
+  CHECK(sample.events[1].how == "migrated");
+  CHECK(s.sampler->take_urgency());
+}
+
+TEST_CASE("a notice that is older than the list says nothing", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).power = Power::kOff;
+  const WmiRow old = s.host->row(FakeHost::id(1));
+  s.vm(1).power = Power::kRunning;
+  s.vm(1).state_changed = "2";
+  s.read();
+  WmiNotice late;
+  late.row = old;
+  late.came = s.clock.now().monotonic;
+  s.tracker->notice(late, std::nullopt);
+  const Sample sample = s.read();
+  CHECK(sample.events.empty());
+  CHECK(sample.vms.front().levels.power == Power::kRunning);
+}
+
+TEST_CASE("while WMI is away machines that still count go on, and nothing that fell is read", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).ticks = 1000;
+  s.vm(2) = {"db"};
+  s.vm(3) = {"off"};
+  s.vm(3).power = Power::kOff;
+  const std::uint64_t run = device(s.read(), 1, DeviceKind::kCpu).run;
+  s.host->wmi_away = true;
+  s.host->vms.erase(FakeHost::id(2));
+  s.vm(1).ticks = 2000;
+  Sample sample = s.read();
+  CHECK(sample.inventory == Inventory::kKnownOnly);
+  CHECK_FALSE(sample.events_unbroken);
+  REQUIRE(sample.vms.size() == 1);
+  CHECK(cpu(sample, 1) == Reading{std::uint64_t{400}});
+  CHECK(device(sample, 1, DeviceKind::kCpu).run == run);
+  s.vm(1).ticks = 10;
+  CHECK(cpu(s.read(), 1) == Reading{Absence::kReadFailed});
+  s.host->counters_away = true;
+  s.clock.ms += 1000;
+  CHECK(s.sampler->read_all().error().code == ErrorCode::kUnavailable);
+  s.host->counters_away = s.host->wmi_away = false;
+  CHECK(s.read().inventory == Inventory::kComplete);
+}
+
+TEST_CASE("counters that are away cost the counters and nothing else", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.host->counters_away = true;
+  const Sample sample = s.read();
+  CHECK(sample.inventory == Inventory::kComplete);
+  CHECK(sample.vms.front().levels.vcores == 2);
+  CHECK(cpu(sample, 1) == Reading{Absence::kReadFailed});
+}
+
+TEST_CASE("after renames that swap two names no processor is taken for the other's", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"a"};
+  s.vm(1).ticks = 1000;
+  s.vm(2) = {"b"};
+  s.vm(2).ticks = 9000;
+  s.read();
+  // The rows have the new names; the instances still have the old ones, or do not: nobody can tell.
+  std::swap(s.vm(1).name, s.vm(2).name);
+  std::swap(s.vm(1).ticks, s.vm(2).ticks);
+  Sample sample = s.read();
+  CHECK(cpu(sample, 1) == Reading{Absence::kReadFailed});
+  CHECK(cpu(sample, 2) == Reading{Absence::kReadFailed});
+  // A name that nobody had is its own.
+  std::swap(s.vm(1).ticks, s.vm(2).ticks);
+  s.vm(1).name = "c";
+  CHECK(cpu(s.read(), 1) == Reading{std::uint64_t{200}});
+}
+
+TEST_CASE("processors that are missing from a pass do not make the sum fall", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web", Power::kRunning, 100, 1000, 4, ""};
+  s.vm(1).ticks = 1000;
+  CHECK(cpu(s.read(), 1) == Reading{std::uint64_t{400}});
+  s.host->instead[0] = {ColumnState::kRead, 0x20510500, "", {{"web:Hv VP 0", 2000, true}, {"web:Hv VP 1", 2000, true}}};
+  const Sample sample = s.read();
+  CHECK(cpu(sample, 1) == Reading{Absence::kReadFailed});
+  CHECK(sample.vms.front().levels.vcores == 4);  // Counted from the settings.
+  s.host->instead.clear();
+  CHECK(cpu(s.read(), 1) == Reading{std::uint64_t{400}});
+}
+
+TEST_CASE("a disk whose file changes goes on under another run, without a start", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web", Power::kRunning, 100, 1000, 1, "C:\\a.vhdx"};
+  s.vm(1).disk = {50, 50, 50, 50};
+  const Sample before = s.read();
+  s.vm(1).path = "C:\\a_1B2A.avhdx";
+  const Sample after = s.read();
+  CHECK(device(after, 1, DeviceKind::kDisk).id == device(before, 1, DeviceKind::kDisk).id);
+  CHECK(device(after, 1, DeviceKind::kDisk).run != device(before, 1, DeviceKind::kDisk).run);
+  CHECK_FALSE(device(after, 1, DeviceKind::kDisk).begun);
+}
+
+TEST_CASE("an adapter that is plugged in counts from zero since the sample before", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  const Sample before = s.read();
+  s.vm(1).has_nic = true;
+  s.vm(1).vcores = 3;  // Makes the configuration another one.
+  const Sample after = s.read();
+  CHECK(device(after, 1, DeviceKind::kNic).begun == before.taken_at);
+}
+
+TEST_CASE("the same runs have the same names after the agent began anew", "[hyperv]") {
+  Site first;
+  first.vm(1) = {"web", Power::kRunning, 100, 1000, 1, "C:\\a.vhdx"};
+  Site second;
+  second.vm(1) = first.vm(1);
+  first.read();
+  CHECK(device(first.read(), 1, DeviceKind::kDisk).run == device(second.read(), 1, DeviceKind::kDisk).run);
+}
+
+TEST_CASE("a Windows without Hyper-V's classes is told as such", "[hyperv]") {
+  Site s;
+  s.host->has_classes = false;
+  const Result<Sample> sample = s.sampler->read_all();
+  REQUIRE_FALSE(sample.ok());
+  CHECK(sample.error().code == ErrorCode::kUnsupported);
+  CHECK(sample.error().message.find("not a Hyper-V host") != std::string::npos);
+}
