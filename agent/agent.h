@@ -73,6 +73,9 @@ class Agent {
   // a transport's answer is a reason to call sooner. After kFailed it does nothing.
   MonotonicTime step();
 
+  // Makes a sample due: the machine has slept, or its clock was set.
+  void sample_soon() { next_sample_.reset(); }
+
   // Samples once more, closes every open hour (partial where it is not over), commits. Then step() only uploads,
   // without waiting, until undelivered() is zero. For the end of a simulation and for a node that leaves the site.
   void finish();

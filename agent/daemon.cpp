@@ -69,7 +69,7 @@ class Daemon {
   Daemon(const Options& options, Service& service)
       : options_(options),
         service_(service),
-        log_(standard_error_log(level_of(options.log_level), options.log_json)),
+        log_(service.open_log(level_of(options.log_level), options.log_json)),
         random_(Random::from_system()) {}
 
   Status open() {
@@ -102,8 +102,10 @@ class Daemon {
     service_.ready();
     log_->info("metering", {{"source", source_->description()}, {"state", options_.state_path.string()}});
     int reloads = 0;
+    int disturbances = 0;
     while (service_.stop_requests() == 0) {
       if (std::exchange(reloads, service_.reload_requests()) != reloads) source_->reload();
+      if (std::exchange(disturbances, service_.disturbances()) != disturbances) agent_->sample_soon();
       const MonotonicTime next = agent_->step();
       if (agent_->phase() == AgentPhase::kFailed) {
         if (!agent_->store_damaged()) return failure();
@@ -281,6 +283,7 @@ int run_daemon(const Options& options, bool final, Service& service, std::ostrea
   if (status && final) status = daemon.finish();
   if (!status) {
     err << "nodemeter: " << display_text(status.error().message, 2048) << "\n";
+    service.failed(status.error().message);
     return 1;
   }
   daemon.say_stopped();

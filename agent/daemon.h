@@ -6,11 +6,13 @@
 #pragma once
 
 #include <iosfwd>
+#include <memory>
 #include <string_view>
 
 #include "agent/options.h"
 #include "platform/clock.h"
 #include "platform/ids.h"
+#include "platform/log.h"
 #include "platform/result.h"
 
 namespace nodemeter {
@@ -31,10 +33,18 @@ class Service {
   // How often somebody has asked it to read its files again.
   [[nodiscard]] virtual int reload_requests() const { return 0; }
 
+  // How often the machine has gone through something that deserves a sample: it resumed, or its clock was set.
+  [[nodiscard]] virtual int disturbances() const { return 0; }
+
+  // Where messages go while the daemon runs.
+  virtual std::unique_ptr<Log> open_log(LogLevel least, bool json) { return standard_error_log(least, json); }
+
   // Tells the service manager, if there is one: metering has begun; still alive; going down.
   virtual void ready() = 0;
   virtual void alive() = 0;
   virtual void stopping() = 0;
+  // The process ends by itself, and why; it is said on standard error as well.
+  virtual void failed(std::string_view) {}
 
  protected:
   Service() = default;

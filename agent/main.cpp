@@ -13,7 +13,10 @@ int main(int argc, char** argv) {
     return 1;
   }
   try {
-    return nodemeter::cli::run(argc, argv, std::cout, std::cerr);
+    const std::vector<std::string> words = nodemeter::program_arguments(argc, argv);
+    std::vector<const char*> pointers;
+    for (const std::string& word : words) pointers.push_back(word.c_str());
+    return nodemeter::cli::run(static_cast<int>(pointers.size()), pointers.data(), std::cout, std::cerr);
   } catch (const std::exception& broken) {
     std::cerr << "nodemeter: this is a defect, please report it: " << broken.what() << "\n";
     return 1;

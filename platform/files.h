@@ -31,6 +31,14 @@ Status make_state_directory(const std::filesystem::path& path);
 // Makes a rename or a creation in `directory` durable.
 Status sync_directory(const std::filesystem::path& directory);
 
+// What accounts that have nothing to do with a file or directory may do with it. kNotFound, kPermissionDenied,
+// kUnavailable.
+struct OthersMay {
+  bool read = false;
+  bool write = false;
+};
+Result<OthersMay> others_may(const std::filesystem::path& path);
+
 // Bytes that an unprivileged process may still write on the file system of `path`.
 Result<std::uint64_t> free_bytes(const std::filesystem::path& path);
 

@@ -118,6 +118,12 @@ Status sync_directory(const fs::path& directory) {
   return Done{};
 }
 
+Result<OthersMay> others_may(const fs::path& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return failed("cannot look at", path, errno);
+  return OthersMay{(info.st_mode & (S_IROTH | S_IXOTH)) != 0, (info.st_mode & S_IWOTH) != 0};
+}
+
 Result<std::uint64_t> free_bytes(const fs::path& path) {
   struct statvfs info {};
   if (::statvfs(path.c_str(), &info) != 0) return failed("cannot ask for free space of", path, errno);

@@ -1,5 +1,7 @@
 #include <windows.h>
 
+#include <aclapi.h>
+
 #include <algorithm>
 #include <array>
 #include <system_error>
@@ -24,6 +26,15 @@ Error failed(const std::string& what, const fs::path& path, windows::ErrorNumber
 }
 
 fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+// Groups that an account is in without anybody having put it there.
+bool is_everybody(PSID sid) {
+  for (const WELL_KNOWN_SID_TYPE type : {WinWorldSid, WinAuthenticatedUserSid, WinBuiltinUsersSid, WinInteractiveSid,
+                                         WinBuiltinGuestsSid, WinAnonymousSid}) {
+    if (::IsWellKnownSid(sid, type) != 0) return true;
+  }
+  return false;
+}
 
 Status write_all(HANDLE file, std::string_view content, const fs::path& path) {
   while (!content.empty()) {
@@ -117,6 +128,30 @@ Status sync_directory(const fs::path& directory) {
   const windows::ErrorNumber error = ::GetLastError();
   const bool missing = error == ERROR_FILE_NOT_FOUND || error == ERROR_PATH_NOT_FOUND;
   return missing ? Status(failed("cannot open", directory, error)) : Status(Done{});
+}
+
+Result<OthersMay> others_may(const fs::path& path) {
+  PACL list = nullptr;
+  PSECURITY_DESCRIPTOR descriptor = nullptr;
+  std::wstring name = path.native();
+  const windows::ErrorNumber error = ::GetNamedSecurityInfoW(name.data(), SE_FILE_OBJECT, DACL_SECURITY_INFORMATION,
+                                                             nullptr, nullptr, &list, nullptr, &descriptor);
+  if (error != ERROR_SUCCESS) return failed("cannot look at", path, error);
+  OthersMay may;
+  if (list == nullptr) may = {true, true};  // No list: nothing is forbidden.
+  for (DWORD i = 0; list != nullptr && i < list->AceCount; ++i) {
+    void* entry = nullptr;
+    if (::GetAce(list, i, &entry) == 0) continue;
+    auto& allowed = *static_cast<ACCESS_ALLOWED_ACE*>(entry);
+    const bool counts = allowed.Header.AceType == ACCESS_ALLOWED_ACE_TYPE &&
+                        (allowed.Header.AceFlags & INHERIT_ONLY_ACE) == 0 && is_everybody(&allowed.SidStart);
+    if (!counts) continue;
+    may.read = may.read || (allowed.Mask & (FILE_READ_DATA | GENERIC_READ | GENERIC_ALL)) != 0;
+    may.write = may.write || (allowed.Mask & (FILE_WRITE_DATA | FILE_APPEND_DATA | DELETE | WRITE_DAC | WRITE_OWNER |
+                                              GENERIC_WRITE | GENERIC_ALL)) != 0;
+  }
+  ::LocalFree(descriptor);
+  return may;
 }
 
 Result<std::uint64_t> free_bytes(const fs::path& path) {

@@ -51,11 +51,7 @@ class StandardErrorLog final : public Log {
       for (const auto& [key, value] : fields) line += "," + quoted(key) + ":" + quoted(value);
       line += "}\n";
     } else {
-      line = "time=" + iso_time(now) + " level=" + level_name(level) + " msg=" + quoted(message);
-      for (const auto& [key, value] : fields) {
-        line += " " + std::string(key) + "=" + (needs_quotes(value) ? quoted(value) : display_text(value, kFieldMax));
-      }
-      line += "\n";
+      line = "time=" + iso_time(now) + " level=" + level_name(level) + " " + log_text(message, fields) + "\n";
     }
     const std::lock_guard lock(mutex_);
     std::fputs(line.c_str(), stderr);
@@ -68,6 +64,14 @@ class StandardErrorLog final : public Log {
 };
 
 }  // namespace
+
+std::string log_text(std::string_view message, std::initializer_list<LogField> fields) {
+  std::string text = "msg=" + quoted(message);
+  for (const auto& [key, value] : fields) {
+    text += " " + std::string(key) + "=" + (needs_quotes(value) ? quoted(value) : display_text(value, kFieldMax));
+  }
+  return text;
+}
 
 std::unique_ptr<Log> standard_error_log(LogLevel least, bool json) {
   return std::make_unique<StandardErrorLog>(least, json);

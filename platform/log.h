@@ -32,6 +32,9 @@ class NullLog final : public Log {
   void write(LogLevel, std::string_view, std::initializer_list<LogField>) override {}
 };
 
+// "msg=… key=…": a message and its fields in logfmt, for sinks that add time and level in their own way.
+std::string log_text(std::string_view message, std::initializer_list<LogField> fields);
+
 // One line per message on standard error: logfmt or JSON.
 std::unique_ptr<Log> standard_error_log(LogLevel least, bool json);
 

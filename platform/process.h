@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace nodemeter {
 
@@ -15,6 +16,10 @@ std::uint64_t process_started(std::uint64_t id);
 
 // The account that this process acts as, for messages: "nodemeter" or "uid 998".
 std::string account_name();
+
+// For a program's own start: its arguments as UTF-8, and standard streams that pass bytes on as they are (Windows gives
+// arguments in a code page, and translates line ends).
+std::vector<std::string> program_arguments(int argc, char** argv);
 
 // For a program's own start, not for an embedder's: freed blocks of some hundred KiB and more go back to the system at
 // once. The heap would keep what batches of changing sizes leave behind: half as much again as is in use.

@@ -29,6 +29,8 @@ std::uint64_t process_started(std::uint64_t id) {
   return parse_u64(rest.substr(0, rest.find(' '))).value_or(0);
 }
 
+std::vector<std::string> program_arguments(int argc, char** argv) { return {argv, argv + argc}; }
+
 void return_freed_blocks() {
   // Set once, it no longer follows the largest block that was freed.
   (void)::mallopt(M_MMAP_THRESHOLD, 256 * 1024);

@@ -1,8 +1,12 @@
 #include <windows.h>
 
+#include <fcntl.h>
+#include <io.h>
 #include <sddl.h>
+#include <shellapi.h>
 
 #include <array>
+#include <cstdio>
 
 #include "platform/process.h"
 #include "platform/windows_api.h"
@@ -19,6 +23,17 @@ std::uint64_t process_started(std::uint64_t id) {
     return process.id != id;
   });
   return started;
+}
+
+std::vector<std::string> program_arguments(int, char**) {
+  for (std::FILE* stream : {stdin, stdout, stderr}) (void)::_setmode(::_fileno(stream), _O_BINARY);
+  (void)::SetConsoleOutputCP(CP_UTF8);
+  int count = 0;
+  wchar_t** const words = ::CommandLineToArgvW(::GetCommandLineW(), &count);
+  std::vector<std::string> arguments;
+  for (int i = 0; words != nullptr && i < count; ++i) arguments.push_back(windows::narrow(words[i]));
+  ::LocalFree(words);
+  return arguments;
 }
 
 void return_freed_blocks() {}  // The system's heap gives large blocks back at once.

@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "agent/cli/help_verb.h"
+#include "agent/cli/service_verb.h"
 #include "agent/cli/terminal.h"
 #include "agent/cli/verbs.h"
 #include "agent/machine.h"
@@ -320,6 +321,25 @@ void add_running_verbs(CLI::App& app, CommandLine& line) {
   });
 }
 
+void add_service_verb(CLI::App& app, CommandLine& line) {
+  const std::vector<ServiceAction> actions = service_actions();
+  if (actions.empty()) return;
+  CLI::App& service = add_verb(app, "service", "The agent as a service of this system", "nodemeter service status");
+  service.require_subcommand(1);
+  for (const ServiceAction& action : actions) {
+    CLI::App& verb = add_verb(service, action.name, action.text, "nodemeter service " + action.name);
+    if (action.name == "install") {
+      verb.add_option("--config", line.common.config,
+                      "Configuration file of the service (default " + default_config_path().string() + ")")
+          ->type_name("FILE");
+    }
+    if (action.name == "status") add_json(verb, line.common);
+    verb.callback([&line, work = action.work] {
+      line.chosen = [&line, work] { return work({line.common.config, line.common.json}, line.console); };
+    });
+  }
+}
+
 // CLI11 would only say that a verb is required.
 int unknown_verb(int argc, const char* const* argv, const Console& console) {
   static const std::initializer_list<std::string_view> kVerbs = {"agent",  "config",  "doctor", "events",  "gaps",
@@ -328,6 +348,7 @@ int unknown_verb(int argc, const char* const* argv, const Console& console) {
   if (argc < 2 || argv[1][0] == '-') return kDone;
   const std::string_view verb = argv[1];
   if (std::find(kVerbs.begin(), kVerbs.end(), verb) != kVerbs.end()) return kDone;
+  if (verb == "service" && !service_actions().empty()) return kDone;
   console.err << "nodemeter: there is no verb \"" << display_text(verb, 64) << "\"";
   if (const auto near = nearest_word(verb, kVerbs)) console.err << "; did you mean \"" << *near << "\"?";
   console.err << " (nodemeter --help lists them)\n";
@@ -345,6 +366,7 @@ int parse_and_run(int argc, const char* const* argv, const Console& console) {
   add_journal_verbs(app, line);
   add_other_verbs(app, line);
   add_running_verbs(app, line);
+  add_service_verb(app, line);
   add_help_verb(app, line);
   if (const int wrong = unknown_verb(argc, argv, console); wrong != kDone) return wrong;
   try {

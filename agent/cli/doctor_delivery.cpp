@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "agent/cli/advice.h"
 #include "agent/cli/certificates.h"
 #include "agent/cli/doctor.h"
 #include "agent/daemon.h"
@@ -31,8 +32,7 @@ void check_validity(Examination& examination, const std::string& key, const std:
     const bool unknown = denied(read.error());
     return examination.add(unknown ? Health::kUnknown : Health::kFail, check,
                            "upload." + key + ": " + read.error().message,
-                           unknown ? "run this as the service account: sudo -u nodemeter nodemeter doctor"
-                                   : "put a PEM certificate there, or correct upload." + key);
+                           unknown ? advice().as_service : "put a PEM certificate there, or correct upload." + key);
   }
   const UtcTime now = examination.console.clock.now().utc;
   const auto worse = [](const CertificateFacts& a, const CertificateFacts& b) { return a.not_after < b.not_after; };
@@ -132,8 +132,7 @@ void check_certificates(Examination& examination) {
   if (matches) return examination.ok("certificate", "upload.key_file is the key of upload.cert_file");
   const bool unknown = denied(matches.error());
   examination.add(unknown ? Health::kUnknown : Health::kFail, "certificate", matches.error().message,
-                  unknown ? "run this as the service account: sudo -u nodemeter nodemeter doctor"
-                          : "put the certificate and its key there together");
+                  unknown ? advice().as_service : "put the certificate and its key there together");
 }
 
 void check_aggregator(Examination& examination) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "agent/cli/advice.h"
 #include "agent/cli/doctor.h"
 #include "agent/cli/live_text.h"
 #include "agent/cli/verbs.h"
@@ -36,13 +37,11 @@ constexpr std::uint64_t kDaysWarn = 30;
 // Less free space than this is a fault whatever the growth: LMDB needs pages for every commit.
 constexpr std::uint64_t kFreeBytesMin = 64u << 20;
 
-const char* const kAsService = "run this as the service account: sudo -u nodemeter nodemeter doctor";
-
 // What `status` says, without what other checks look at themselves.
 void report_verdict(Examination& examination, LiveSnapshot snapshot) {
   if (snapshot.node.simulated && !is_trial(examination.options.source_kind)) {
     examination.add(Health::kFail, "agent", "it meters a simulated source, which this configuration does not name",
-                    "restart it: systemctl restart nodemeter");
+                    advice().restart);
   }
   snapshot.node.simulated = false;
   snapshot.node.clock_synchronised = true;
@@ -68,7 +67,7 @@ void check_live_view(Examination& examination) {
     examination.live = std::move(*snapshot);
     return;
   }
-  const std::string start = "start it (systemctl start nodemeter) and look at its log (journalctl -u nodemeter)";
+  const std::string& start = advice().start;
   if (snapshot) {
     return examination.add(
         Health::kFail, "agent",
@@ -80,13 +79,11 @@ void check_live_view(Examination& examination) {
                              "none is running on this node under the name \"" + options.live_name + "\"", start);
     case ErrorCode::kPermissionDenied:
       return examination.add(Health::kUnknown, "live view", snapshot.error().message,
-                             "join the group: sudo usermod -aG " + options.live_group + " $USER, then log in again");
+                             advice().join_group(options.live_group));
     case ErrorCode::kUnsupported:
       return examination.add(Health::kFail, "live view", snapshot.error().message,
-                             "restart the agent, so that it is of this version: systemctl restart nodemeter");
-    default:
-      return examination.add(Health::kFail, "live view", snapshot.error().message,
-                             "restart the agent: systemctl restart nodemeter");
+                             "so that the agent is of this version, " + advice().restart);
+    default: return examination.add(Health::kFail, "live view", snapshot.error().message, advice().restart);
   }
 }
 
@@ -109,9 +106,7 @@ void check_source(Examination& examination) {
   if (!sample) {
     const bool denied = sample.error().code == ErrorCode::kPermissionDenied;
     return examination.add(Health::kFail, check, name + sample.error().message,
-                           denied ? "as " + account_name() + "; the service account has to be in the group libvirt " +
-                                        "(usermod -aG libvirt nodemeter), then restart"
-                                  : "see whether the hypervisor runs: systemctl status libvirtd (or virtqemud)");
+                           denied ? "as " + account_name() + "; " + advice().hypervisor_rights : advice().hypervisor);
   }
   const std::string read = name + std::to_string(sample->vms.size()) + " VMs can be read";
   if (is_trial(examination.options.source_kind)) {
@@ -131,7 +126,7 @@ void check_clock(Examination& examination) {
   const ClockReading now = examination.console.clock.now();
   if (!now.synchronised) {
     examination.add(Health::kFail, "clock", "it is " + iso_time(now.utc, true) + " and not synchronised",
-                    "start a time service (chrony, systemd-timesyncd) and see timedatectl");
+                    advice().time_service);
   } else {
     examination.ok("clock", "it is " + iso_time(now.utc, true) + " and synchronised");
   }
@@ -143,7 +138,7 @@ void check_clock(Examination& examination) {
   for (const Milliseconds step : {moved, last}) {
     if (std::chrono::abs(step) <= kStepMin) continue;
     return examination.add(Health::kWarn, "clock", "it was set by " + std::to_string(step.count()) + " ms just now",
-                           "hours of the new time are counted from here on; see what sets it (chronyc tracking)");
+                           "hours of the new time are counted from here on; " + advice().time_setter);
   }
 }
 
@@ -224,7 +219,7 @@ void check_steps_today(Examination& examination, const Reader& reader) {
   if (!read || steps == 0) return;
   examination.add(Health::kWarn, "clock",
                   "it was set " + std::to_string(steps) + (steps == 1 ? " time" : " times") + " within a day",
-                  "nodemeter events names the instants; see what sets it (chronyc tracking)");
+                  "nodemeter events names the instants; " + advice().time_setter);
 }
 
 }  // namespace
@@ -235,7 +230,8 @@ void check_store(Examination& examination) {
   if (!reader) {
     const Error& error = reader.error();
     switch (error.code) {
-      case ErrorCode::kPermissionDenied: return examination.add(Health::kUnknown, check, error.message, kAsService);
+      case ErrorCode::kPermissionDenied:
+        return examination.add(Health::kUnknown, check, error.message, advice().as_service);
       case ErrorCode::kNotFound:
         return examination.add(Health::kFail, check, error.message,
                                "start the agent once, or correct state.path or --state");
@@ -267,7 +263,7 @@ void check_owners(Examination& examination) {
   if (owners.error().code != ErrorCode::kInvalidInput) {
     const bool unknown = owners.error().code == ErrorCode::kPermissionDenied;
     return examination.add(unknown ? Health::kUnknown : Health::kFail, "owners", faults,
-                           unknown ? kAsService : "put it there, or correct owners.file");
+                           unknown ? advice().as_service : "put it there, or correct owners.file");
   }
   examination.add(Health::kFail, "owners", faults.substr(0, faults.find('\n')),
                   "correct the file; the agent reads it again by itself and keeps the owners before until then");
@@ -275,30 +271,29 @@ void check_owners(Examination& examination) {
 
 namespace {
 
-// What stands against a file if others have some of these rights.
+// What stands against a file that others may read or change.
 struct Rights {
-  fs::perms others;
+  bool secret;  // Else it is only changing it that counts.
   Health health;
   bool needed;  // Its absence is a fault, too.
 };
 
 void check_mode(Examination& examination, const fs::path& path, const Rights& rights, std::vector<std::string>& fine) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (status.type() == fs::file_type::not_found) {
-    if (!rights.needed) return;
-    return examination.add(Health::kFail, "permissions", path.string() + " does not exist",
-                           "put it there, or correct the configuration");
+  const Result<OthersMay> others = others_may(path);
+  if (!others) {
+    if (others.error().code == ErrorCode::kNotFound) {
+      if (!rights.needed) return;
+      return examination.add(Health::kFail, "permissions", path.string() + " does not exist",
+                             "put it there, or correct the configuration");
+    }
+    return examination.add(Health::kUnknown, "permissions", others.error().message, advice().as_service);
   }
-  if (error) {
-    return examination.add(Health::kUnknown, "permissions", path.string() + ": " + error.message(), kAsService);
-  }
-  if ((status.permissions() & rights.others) == fs::perms::none) {
+  if (!others->write && !(rights.secret && others->read)) {
     fine.push_back(path.filename().string());
     return;
   }
   examination.add(rights.health, "permissions", path.string() + " is open to every account of this node",
-                  "chmod o-rwx " + path.string());
+                  advice().close_file + path.string());
 }
 
 }  // namespace
@@ -306,16 +301,16 @@ void check_mode(Examination& examination, const fs::path& path, const Rights& ri
 void check_permissions(Examination& examination) {
   const Options& options = examination.options;
   std::vector<std::string> fine;
-  constexpr Rights kSecret{fs::perms::others_all, Health::kFail, true};
-  check_mode(examination, options.state_path, {fs::perms::others_write, Health::kFail, true}, fine);
-  check_mode(examination, options.state_path / "journal", {fs::perms::others_all, Health::kWarn, false}, fine);
-  check_mode(examination, options.state_path / "signing.key", {fs::perms::others_all, Health::kFail, false}, fine);
+  constexpr Rights kSecret{true, Health::kFail, true};
+  check_mode(examination, options.state_path, {false, Health::kFail, true}, fine);
+  check_mode(examination, options.state_path / "journal", {true, Health::kWarn, false}, fine);
+  check_mode(examination, options.state_path / "signing.key", {true, Health::kFail, false}, fine);
   for (const std::string* file : {&options.upload.key_file, &options.upload.bearer_file,
                                   &options.upload.clickhouse_key_file, &options.upload.proxy_auth_file}) {
     if (!file->empty()) check_mode(examination, *file, kSecret, fine);
   }
   if (!options.owners_file.empty()) {
-    check_mode(examination, options.owners_file, {fs::perms::others_write, Health::kFail, true}, fine);
+    check_mode(examination, options.owners_file, {false, Health::kFail, true}, fine);
   }
   if (fine.empty()) return;
   std::string names;

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <iostream>
 
+#include "agent/cli/advice.h"
 #include "agent/cli/usage_text.h"
 #include "agent/cli/verbs.h"
 #include "agent/node_key.h"
@@ -263,8 +264,7 @@ int journal_rotate_key(const CommonOptions& common, const Console& console) {
   }
   const Result<FileLock> lock = FileLock::acquire(state / "agent.lock");
   if (!lock) {
-    return say(console, Error{lock.error().code, lock.error().message + "; stop the agent (systemctl stop nodemeter), "
-                                                                        "run this again, and start it"});
+    return say(console, Error{lock.error().code, lock.error().message + "; " + advice().stop_first});
   }
   LmdbOptions lmdb;
   lmdb.size_max_bytes = configuration->store_size_max;

@@ -1,11 +1,12 @@
 #include <algorithm>
 #include <functional>
 
+#include "agent/cli/advice.h"
 #include "agent/cli/usage_text.h"
 #include "agent/cli/verbs.h"
 #include "agent/node_key.h"
-#include "platform/files.h"
 #include "platform/data_file.h"
+#include "platform/files.h"
 #include "platform/json_writer.h"
 #include "platform/random.h"
 #include "platform/text.h"
@@ -120,8 +121,7 @@ Status change_journal(Opened& opened, const std::function<Status(Journal&)>& cha
   const std::filesystem::path& state = opened.options.state_path;
   const Result<FileLock> lock = FileLock::acquire(state / "agent.lock");
   if (!lock) {
-    return Error{lock.error().code,
-                 lock.error().message + "; stop the agent (systemctl stop nodemeter), run this again, and start it"};
+    return Error{lock.error().code, lock.error().message + "; " + advice().stop_first};
   }
   LmdbOptions lmdb;
   lmdb.size_max_bytes = opened.options.store_size_max;

@@ -2,6 +2,7 @@
 #include <sstream>
 #include <thread>
 
+#include "agent/cli/advice.h"
 #include "agent/cli/live_text.h"
 #include "agent/cli/prometheus_text.h"
 #include "agent/cli/terminal.h"
@@ -37,13 +38,12 @@ Live live_view(const CommonOptions& common, const Console& console) {
   if (snapshot || snapshot.error().code == ErrorCode::kNotFound) {
     console.err << "nodemeter: no agent is running on this node under the name \"" << options->live_name << "\"";
     if (snapshot) console.err << "; the last one sampled at " << iso_time(snapshot->node.sampled, true);
-    console.err << ": start it (systemctl start nodemeter) and look at its log (journalctl -u nodemeter)\n";
+    console.err << ": " << advice().start << "\n";
     return {std::nullopt, kIncomplete};
   }
   if (snapshot.error().code == ErrorCode::kPermissionDenied) {
     console.err << "nodemeter: " << display_text(snapshot.error().message) << "; this needs the group \""
-                << options->live_group << "\" (sudo usermod -aG " << options->live_group
-                << " $USER, then log in again) or sudo\n";
+                << options->live_group << "\": " << advice().join_group(options->live_group) << "\n";
     return {std::nullopt, kFailed};
   }
   return {std::nullopt, say(console, snapshot.error())};

@@ -1,3 +1,4 @@
+#include "agent/cli/advice.h"
 #include "agent/cli/service.h"
 #include "agent/cli/table.h"
 #include "agent/cli/verbs.h"
@@ -39,8 +40,7 @@ Result<std::unique_ptr<Reader>> open_journal(const Options& options) {
   if (reader) return reader;
   Error error = reader.error();
   if (error.code == ErrorCode::kPermissionDenied) {
-    error.message +=
-        "; history is read as the service account: sudo -u nodemeter nodemeter …, or on a backup with --state";
+    error.message += "; " + advice().read_history;
   } else if (error.code == ErrorCode::kNotFound) {
     error.message += "; is --state (" + options.state_path.string() + ") the state directory of an agent that has run?";
   } else if (error.code == ErrorCode::kUnsupported) {
@@ -114,10 +114,14 @@ int version(const CommonOptions& common, const Console& console) {
 }
 
 int agent(const CommonOptions& common, const AgentVerbOptions& options, const Console& console) {
-  const Result<Options> configuration = configured(common);
-  if (!configuration) return say(console, configuration.error());
+  // First: a service manager waits for a sign of life, also from one that has to give up.
   const Result<std::unique_ptr<Service>> service = open_process_service();
   if (!service) return say(console, service.error());
+  const Result<Options> configuration = configured(common);
+  if (!configuration) {
+    (*service)->failed(configuration.error().message);
+    return say(console, configuration.error());
+  }
   return run_daemon(*configuration, options.final, **service, console.err);
 }
 

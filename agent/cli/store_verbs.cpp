@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/cli/advice.h"
 #include "agent/cli/verbs.h"
 #include "platform/files.h"
 #include "platform/json_writer.h"
@@ -155,8 +156,7 @@ int journal_prune(const CommonOptions& common, const PruneOptions& options, cons
       Error error = taken.error();
       if (error.code == ErrorCode::kLocked) {
         error.message +=
-            "; stop the agent (systemctl stop nodemeter), run this again, and start it. A running agent "
-            "deletes by itself what is past state.retention";
+            "; " + advice().stop_first + ". A running agent deletes by itself what is past state.retention";
       }
       return say(console, error);
     }

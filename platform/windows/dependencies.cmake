@@ -40,4 +40,4 @@ else()
 endif()
 
 # What the system itself offers: accounts and certificates, COM for WMI, performance counters.
-set(nodemeter_system_libraries advapi32 bcrypt crypt32 ncrypt ntdll ole32 oleaut32 pdh shell32 userenv wbemuuid ws2_32)
+set(nodemeter_system_libraries advapi32 bcrypt crypt32 ncrypt netapi32 ntdll ole32 oleaut32 pdh shell32 userenv wbemuuid ws2_32)

@@ -3,8 +3,6 @@
 
 #pragma once
 
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <functional>
@@ -15,6 +13,7 @@
 
 #include "../store/store_fixtures.h"
 #include "agent/daemon.h"
+#include "platform/process.h"
 #include "store/reader.h"
 
 namespace nodemeter {
@@ -57,7 +56,7 @@ struct DaemonSite {
     options.scenario = (directory.path() / "scenario.json").string();
     options.speed = 100'000;  // An hour in 36 ms.
     options.state_path = directory.path() / "state";
-    options.live_name = "nm-damage-" + std::to_string(getpid());
+    options.live_name = "nm-damage-" + std::to_string(current_process());
     options.log_level = "error";
   }
   int run(int waits, int at = -1, std::function<void()> work = {}) {

@@ -45,9 +45,9 @@ class Directory {
     std::error_code ignored;
     fs::remove_all(path_, ignored);
   }
-  [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+  [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).generic_string(); }
   std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ / name) << text;
+    std::ofstream(path_ / name, std::ios::binary) << text;
     return *this / name;
   }
 

@@ -116,8 +116,10 @@ TEST_CASE("a rotated key is vouched for by the old one, and the agent goes on wi
   };
   with_journal(close_hour(490'000));
   const std::string first_key = *read_file(fs::path(state) / "signing.pub", 100);
-  const auto mode = fs::status(fs::path(state) / "signing.key").permissions();
-  CHECK((mode & (fs::perms::group_all | fs::perms::others_all)) == fs::perms::none);
+  const Result<OthersMay> others = others_may(fs::path(state) / "signing.key");
+  REQUIRE(others.ok());
+  CHECK_FALSE(others->read);
+  CHECK_FALSE(others->write);
 
   const Outcome rotated = nodemeter_run({"journal", "rotate-key", "--state", state});
   CHECK(rotated.code == 0);

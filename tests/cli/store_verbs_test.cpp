@@ -50,7 +50,7 @@ class Node {
     std::error_code ignored;
     fs::remove_all(path_, ignored);
   }
-  [[nodiscard]] std::string state() const { return (path_ / "state").string(); }
+  [[nodiscard]] std::string state() const { return (path_ / "state").generic_string(); }
   [[nodiscard]] std::string other(const char* name) const { return (path_ / name).string(); }
   [[nodiscard]] JournalState journal(const std::string& directory) const {
     auto reader = Reader::open(directory);

@@ -1,8 +1,6 @@
 // Goal: whatever hangs, the sample comes in time, and one VM's trouble is its own.
 // Method: a hypervisor in memory whose calls can be made to hang, and processes made by hand below a root.
 
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
 #include <condition_variable>
 #include <filesystem>
@@ -13,6 +11,7 @@
 #include <thread>
 
 #include "collectors/libvirt_sampler.h"
+#include "platform/process.h"
 
 using namespace nodemeter;
 
@@ -97,7 +96,8 @@ class FakeConnection final : public LibvirtConnection {
 struct Fixture {
   explicit Fixture(int vms) {
     static int number = 0;
-    root = fs::temp_directory_path() / ("nodemeter-smp-" + std::to_string(::getpid()) + "-" + std::to_string(++number));
+    root = fs::temp_directory_path() /
+           ("nodemeter-smp-" + std::to_string(current_process()) + "-" + std::to_string(++number));
     for (int n = 1; n <= vms; ++n) {
       host->running.insert(n);
       process(n);
@@ -127,13 +127,13 @@ struct Fixture {
   void process(int n) const {
     const fs::path folder = root / std::to_string(100 + n);
     fs::create_directories(folder / "task/1");
-    std::ofstream(folder / "cmdline") << "qemu" << '\0' << "-uuid" << '\0' << vm_id(n).text() << '\0';
-    std::ofstream stat(folder / "stat");
+    std::ofstream(folder / "cmdline", std::ios::binary) << "qemu" << '\0' << "-uuid" << '\0' << vm_id(n).text() << '\0';
+    std::ofstream stat(folder / "stat", std::ios::binary);
     stat << 100 + n << " (q) S";
     for (int field = 4; field < 22; ++field) stat << " 0";
     stat << " 500 0\n";
-    std::ofstream(folder / "task/1/comm") << "CPU 0/KVM\n";
-    std::ofstream(folder / "task/1/schedstat") << "5000000 0 0\n";
+    std::ofstream(folder / "task/1/comm", std::ios::binary) << "CPU 0/KVM\n";
+    std::ofstream(folder / "task/1/schedstat", std::ios::binary) << "5000000 0 0\n";
   }
 
   Sample sample() {
@@ -278,7 +278,7 @@ TEST_CASE("of two processes that claim to be one VM the daemon's CPU time tells 
   Fixture f(1);
   fs::copy(f.root / "101", f.root / "201", fs::copy_options::recursive);
   const auto used = [&f](const std::string& pid, int ticks) {
-    std::ofstream stat(f.root / pid / "stat");
+    std::ofstream stat(f.root / pid / "stat", std::ios::binary);
     stat << pid << " (q) S 0 0 0 0 0 0 0 0 0 0 " << ticks << " 0 0 0 0 0 0 0 500 0\n";
   };
   used("101", 7);

@@ -1,7 +1,5 @@
 // Goal: CPU time is the vcpus' own, of the right process, and never falls. Method: files made by hand below a root.
 
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
@@ -9,6 +7,7 @@
 
 #include "collectors/proc_files.h"
 #include "collectors/vm_process.h"
+#include "platform/process.h"
 
 using namespace nodemeter;
 
@@ -21,8 +20,8 @@ class ProcFixture {
  public:
   ProcFixture() {
     static int number = 0;
-    root =
-        fs::temp_directory_path() / ("nodemeter-proc-" + std::to_string(::getpid()) + "-" + std::to_string(++number));
+    root = fs::temp_directory_path() /
+           ("nodemeter-proc-" + std::to_string(current_process()) + "-" + std::to_string(++number));
     fs::create_directories(root);
   }
   ~ProcFixture() { fs::remove_all(root); }

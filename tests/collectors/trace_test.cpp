@@ -1,7 +1,5 @@
 // Goal: a recorded sample comes back the same, a damaged one is refused, and a replay happens now.
 
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
@@ -9,6 +7,7 @@
 
 #include "collectors/replay_source.h"
 #include "collectors/trace.h"
+#include "platform/process.h"
 
 using namespace nodemeter;
 
@@ -105,7 +104,7 @@ TEST_CASE("a replay plays each line when it is due, with the events of those it 
 TEST_CASE("a replay of what is no trace does not open", "[replay]") {
   const TestClock clock;
   CHECK(open_replay_source("no-such-file", clock).error().code == ErrorCode::kNotFound);
-  const auto path = std::filesystem::temp_directory_path() / ("nodemeter-replay-" + std::to_string(::getpid()));
+  const auto path = std::filesystem::temp_directory_path() / ("nodemeter-replay-" + std::to_string(current_process()));
   std::ofstream(path) << "hello\n";
   CHECK(open_replay_source(path, clock).error().code == ErrorCode::kCorrupt);
   std::filesystem::remove(path);

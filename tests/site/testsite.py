@@ -103,6 +103,7 @@ class Site:
         self.store = self.folder / "aggregator"
         self.config = self.folder / "nodemeter.toml"
         self.source = {"kind": "libvirt"}
+        self.client_certificates = True  # Else nodes.json holds tokens.
         self.plain = plain  # No TLS: something in between has to see what travels.
         self.port = 0
         self.aggregator = None
@@ -129,8 +130,9 @@ class Site:
         command = [self.binaries / "nodemeter-aggregator", "--listen", f"127.0.0.1:{self.port}", "--state", self.store,
                    "--port-file", port_file]
         if not self.plain:
-            command += ["--cert", tls / "server.pem", "--key", tls / "server.key", "--client-ca", tls / "ca.pem",
-                        "--nodes", self.folder / "nodes.json"]
+            command += ["--cert", tls / "server.pem", "--key", tls / "server.key", "--nodes", self.folder / "nodes.json"]
+            if self.client_certificates:
+                command += ["--client-ca", tls / "ca.pem"]
         if simulated:
             command.append("--allow-simulated")
         self.aggregator = Process(command, self.folder / "aggregator.log")

@@ -1,62 +1,16 @@
 // Goal: a reader sees one publication whole or says why not, whoever dies when.
 // Method: publications whose numbers all follow from one, so that a mixture of two gives itself away; writer and reader
-// as threads (for the thread sanitizer) and as processes that are killed at random.
+// as threads (for the thread sanitizer); live_view_posix_test.cpp has them as processes that are killed at random.
 
 #include "store/live_view.h"
 
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <csignal>
 #include <thread>
 
-#include "platform/process.h"
+#include "live_numbers.h"
 #include "platform/shared_region.h"
-#include "store_fixtures.h"
 
 namespace nodemeter {
-
-namespace {
-
-std::string fresh_name() { return "nodemeter-test-" + Random::from_system().uuid().text(); }
-
-// Every number in it is `n` or follows from it.
-LiveSnapshot numbered(std::uint64_t n, std::size_t vms = 20) {
-  LiveSnapshot s;
-  s.node.node = "node-" + std::to_string(n);
-  s.node.process_id = current_process();
-  s.node.sampled = at_ms(static_cast<std::int64_t>(n));
-  s.node.last_sequence = n;
-  s.node.gaps_today = n;
-  for (std::size_t i = 0; i < vms; ++i) {
-    LiveVm vm;
-    Uuid id;
-    id.bytes[14] = static_cast<std::uint8_t>(i >> 8);
-    id.bytes[15] = static_cast<std::uint8_t>(i);
-    vm.vm = VmId(id);
-    vm.name = "vm-" + std::to_string(n + i);
-    vm.memory_mib = n;
-    vm.hour_vcore_ms = n + i;
-    if (n % 2 == 0) vm.cpu_permille = n;
-    s.vms.push_back(vm);
-  }
-  return s;
-}
-
-bool whole(const LiveSnapshot& s) {
-  const std::uint64_t n = s.node.last_sequence;
-  if (s.node.node != "node-" + std::to_string(n) || s.node.gaps_today != n) return false;
-  for (std::size_t i = 0; i < s.vms.size(); ++i) {
-    const LiveVm& vm = s.vms[i];
-    if (vm.name != "vm-" + std::to_string(n + i) || vm.memory_mib != n || vm.hour_vcore_ms != n + i) return false;
-    if (vm.cpu_permille.has_value() != (n % 2 == 0)) return false;
-  }
-  return true;
-}
-
-}  // namespace
 
 TEST_CASE("what is published is read back, every field of it", "[live]") {
   const std::string name = fresh_name();
@@ -151,52 +105,6 @@ TEST_CASE("texts are cut between characters, and VMs beyond the segment are coun
   CHECK(got.node.reason == std::string(kLiveTextMax, 'r'));
 }
 
-TEST_CASE("the segment goes with its writer, and a second writer of the name is refused", "[live]") {
-  const std::string name = fresh_name();
-  CHECK(read_live_view(name).error().code == ErrorCode::kNotFound);
-  {
-    const auto writer = taken(LiveWriter::create(name, ""));
-    writer->publish(numbered(1));
-    const pid_t child = ::fork();
-    if (child == 0) {
-      const auto second = LiveWriter::create(name, "");
-      ::_exit(!second.ok() && second.error().code == ErrorCode::kLocked ? 0 : 1);
-    }
-    int state = 0;
-    ::waitpid(child, &state, 0);
-    CHECK((WIFEXITED(state) && WEXITSTATUS(state) == 0));
-    CHECK(read_live_view(name).ok());
-  }
-  CHECK(read_live_view(name).error().code == ErrorCode::kNotFound);
-}
-
-TEST_CASE("only the owner and the group may read", "[live]") {
-  const std::string name = fresh_name();
-  const auto mode = [&] {
-    struct stat info {};
-    REQUIRE(::stat(("/dev/shm/" + name).c_str(), &info) == 0);
-    return info.st_mode & 0777u;
-  };
-  {
-    const auto writer = taken(LiveWriter::create(name, "no-such-group"));
-    CHECK(mode() == 0600u);
-  }
-  if (::geteuid() == 0) {
-    const auto writer = taken(LiveWriter::create(name, "daemon"));
-    CHECK(mode() == 0640u);
-    writer->publish(numbered(1));
-    const pid_t child = ::fork();
-    if (child == 0) {
-      if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(2);
-      const auto read = read_live_view(name);
-      ::_exit(!read.ok() && read.error().code == ErrorCode::kPermissionDenied ? 0 : 1);
-    }
-    int state = 0;
-    ::waitpid(child, &state, 0);
-    CHECK((WIFEXITED(state) && WEXITSTATUS(state) == 0));
-  }
-}
-
 TEST_CASE("memory of somebody else, of another version or cut short is refused", "[live]") {
   const std::string name = fresh_name();
   const auto region = taken(SharedRegion::create(name, 4096, ""));
@@ -247,56 +155,6 @@ TEST_CASE("no reader ever sees a mixture of two publications", "[live]") {
   stop = true;
   publisher.join();
   CHECK(read > 900);
-}
-
-TEST_CASE("a writer killed at any instruction leaves its last publication, marked as stale", "[live][kill]") {
-  const std::string name = fresh_name();
-  Random random(11);
-  for (int round = 0; round < 40; ++round) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      auto writer = LiveWriter::create(name, "");
-      if (!writer) ::_exit(1);
-      for (std::uint64_t n = 1;; ++n) (*writer)->publish(numbered(n, 100));
-    }
-    ::usleep(static_cast<useconds_t>(2'000 + random.below(5'000)));
-    ::kill(child, SIGKILL);
-    int state = 0;
-    REQUIRE(::waitpid(child, &state, 0) == child);
-    REQUIRE(WIFSIGNALED(state));
-    const auto snapshot = read_live_view(name);
-    if (!snapshot) {
-      // Killed before the first publication, or even before the memory had a size.
-      const ErrorCode code = snapshot.error().code;
-      CHECK((code == ErrorCode::kNotFound || code == ErrorCode::kUnavailable));
-      continue;
-    }
-    REQUIRE(whole(*snapshot));
-    CHECK_FALSE(snapshot->writer_alive);
-  }
-  // And the next agent takes the name over.
-  const auto writer = taken(LiveWriter::create(name, ""));
-  writer->publish(numbered(7));
-  CHECK(taken(read_live_view(name)).writer_alive);
-}
-
-TEST_CASE("a reader killed at any instruction does not hinder the writer", "[live][kill]") {
-  const std::string name = fresh_name();
-  const auto writer = taken(LiveWriter::create(name, ""));
-  writer->publish(numbered(1, 100));
-  Random random(13);
-  std::uint64_t n = 1;
-  for (int round = 0; round < 20; ++round) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      for (;;) (void)read_live_view(name);
-    }
-    for (std::uint64_t i = 0; i < random.below(200); ++i) writer->publish(numbered(++n, 100));
-    ::kill(child, SIGKILL);
-    ::waitpid(child, nullptr, 0);
-    writer->publish(numbered(++n, 100));
-    CHECK(taken(read_live_view(name)).node.last_sequence == n);
-  }
 }
 
 }  // namespace nodemeter

@@ -3,14 +3,11 @@
 
 #include "store/reader.h"
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "../sim/memory_kv.h"
 #include "store/entry_codec.h"
 #include "store/journal_format.h"
 #include "store/lmdb_kv.h"
-#include "store_fixtures.h"
+#include "ten_entries.h"
 
 namespace nodemeter {
 
@@ -18,24 +15,6 @@ namespace fs = std::filesystem;
 using journal_format::entry_key;
 
 namespace {
-
-void append(Journal& journal, int count, std::int64_t now_ms) {
-  JournalCommit commit;
-  for (int i = 0; i < count; ++i) commit.entries.push_back(usage_entry(static_cast<std::uint64_t>(i), 1));
-  require_ok(journal.commit(commit, at_ms(now_ms)));
-}
-
-std::string numbers(const Reader& reader, Sequence from, bool all_epochs = false) {
-  std::string text;
-  require_ok(reader.for_each(
-      from,
-      [&text](const Entry& e, std::string_view) {
-        text += std::to_string(e.sequence) + " ";
-        return true;
-      },
-      all_epochs));
-  return text;
-}
 
 struct ReaderFixture {
   ReaderFixture() {
@@ -58,33 +37,6 @@ struct ReaderFixture {
   std::unique_ptr<Journal> journal;
   std::unique_ptr<Reader> reader;
 };
-
-// Makes a store with ten entries under `state`.
-void make_store(const fs::path& state) {
-  Random random(5);
-  const auto kv = taken(open_lmdb(journal_directory(state), {}));
-  const auto journal = taken(Journal::open(*kv, journal_options(), random));
-  append(*journal, 10, 1'000);
-}
-
-// Runs `body` in a child without rights and returns what it said.
-std::string as_nobody(const std::function<std::string()>& body) {
-  int ends[2];
-  REQUIRE(::pipe(ends) == 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(1);
-    const std::string text = body();
-    (void)!::write(ends[1], text.data(), text.size());
-    ::_exit(0);
-  }
-  ::close(ends[1]);
-  char buffer[1024];
-  const ssize_t size = ::read(ends[0], buffer, sizeof buffer);
-  ::close(ends[0]);
-  ::waitpid(child, nullptr, 0);
-  return {buffer, size > 0 ? static_cast<std::size_t>(size) : 0};
-}
 
 }  // namespace
 
@@ -214,41 +166,6 @@ TEST_CASE("damage everywhere is counted, not listed without end", "[reader]") {
   CHECK(check.faults.back() == "and 1499 more");
 }
 
-TEST_CASE("a store is read beside its writer, and after it", "[reader]") {
-  const TemporaryDirectory directory;
-  int go[2];
-  int done[2];
-  REQUIRE((::pipe(go) == 0 && ::pipe(done) == 0));
-  const pid_t child = ::fork();
-  if (child == 0) {
-    Random random(5);
-    const auto kv = open_lmdb(journal_directory(directory.path()), {});
-    const auto journal = Journal::open(**kv, journal_options(), random);
-    char command = 0;
-    while (::read(go[0], &command, 1) == 1 && command == '+') {
-      JournalCommit commit;
-      commit.entries.push_back(usage_entry(1, 1));
-      const bool ok = (*journal)->commit(commit, at_ms(1)).ok();
-      if (::write(done[1], ok ? "+" : "-", 1) != 1) break;
-    }
-    ::_exit(0);
-  }
-  const auto tell = [&](char command) { return ::write(go[1], &command, 1) == 1; };
-  const auto answered = [&] {
-    char answer = 0;
-    return ::read(done[0], &answer, 1) == 1 && answer == '+';
-  };
-  REQUIRE((tell('+') && answered()));
-  const auto reader = taken(Reader::open(directory.path()));
-  CHECK(numbers(*reader, 0) == "1 ");
-  REQUIRE((tell('+') && answered()));
-  CHECK(numbers(*reader, 0) == "1 2 ");
-  tell('q');
-  ::waitpid(child, nullptr, 0);
-  CHECK(taken(reader->verify({})).faults.empty());
-  CHECK(reader->usage().used_bytes > 0);
-}
-
 TEST_CASE("a hot backup verifies by itself and is marked, and the original is not", "[reader]") {
   const TemporaryDirectory directory;
   make_store(directory.path() / "state");
@@ -274,36 +191,6 @@ TEST_CASE("there is nothing to read where no journal is", "[reader]") {
   CHECK(Reader::open(directory.path()).error().code == ErrorCode::kNotFound);
   taken(open_lmdb(journal_directory(directory.path()), {}));
   CHECK(Reader::open(directory.path()).error().code == ErrorCode::kNotFound);
-}
-
-TEST_CASE("a copy on a medium that cannot be written is read without locks", "[reader]") {
-  if (::geteuid() != 0) return;  // Only root can become somebody without rights.
-  const TemporaryDirectory directory;
-  fs::permissions(directory.path(), fs::perms::all);
-  make_store(directory.path() / "state");
-  const fs::path copy = journal_directory(directory.path() / "copy");
-  fs::create_directories(copy);
-  fs::copy_file(journal_directory(directory.path() / "state") / "data.mdb", copy / "data.mdb");
-  fs::permissions(copy / "data.mdb", static_cast<fs::perms>(0444));
-  const std::string said = as_nobody([&] {
-    const auto reader = Reader::open(directory.path() / "copy");
-    if (!reader) return reader.error().message;
-    const auto check = (*reader)->verify({});
-    return check ? "entries " + std::to_string(check->entries) : check.error().message;
-  });
-  CHECK(said == "entries 10");
-  CHECK_FALSE(fs::exists(copy / "lock.mdb"));
-
-  // Nor does a lock file matter that belongs to a writer; the data file does.
-  fs::copy_file(journal_directory(directory.path() / "state") / "lock.mdb", copy / "lock.mdb");
-  fs::permissions(copy / "lock.mdb", static_cast<fs::perms>(0600));
-  CHECK(Reader::open(directory.path() / "copy").ok());
-  fs::permissions(copy / "data.mdb", static_cast<fs::perms>(0600));
-  const std::string refused = as_nobody([&] {
-    const auto reader = Reader::open(directory.path() / "copy");
-    return reader ? std::string("opened") : reader.error().message;
-  });
-  CHECK(refused.find("may not open " + copy.string()) != std::string::npos);
 }
 
 }  // namespace nodemeter

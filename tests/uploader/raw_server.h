@@ -5,11 +5,6 @@
 
 #pragma once
 
-#include <arpa/inet.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -19,16 +14,18 @@
 #include <utility>
 #include <vector>
 
+#include "../uploader/sockets.h"
+
 namespace nodemeter::testing {
 
 class Connection {
  public:
-  Connection(int socket, const std::atomic<bool>& stopping) : socket_(socket), stopping_(stopping) {}
+  Connection(Socket socket, const std::atomic<bool>& stopping) : socket_(socket), stopping_(stopping) {}
 
   // Whether the peer has closed its end.
   [[nodiscard]] bool peer_gone() const {
-    pollfd p{.fd = socket_, .events = POLLIN | POLLRDHUP, .revents = 0};
-    return ::poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+    pollfd p{.fd = socket_, .events = kPolledForEnd, .revents = 0};
+    return poll(&p, 1, 0) > 0 && (p.revents & (kPeerDone | POLLHUP | POLLERR)) != 0;
   }
 
   // Reads until `bytes` in all have come, the peer is done, or the server stops.
@@ -36,7 +33,7 @@ class Connection {
     std::string got;
     while (got.size() < bytes && readable()) {
       char chunk[4096];
-      const ssize_t n = ::recv(socket_, chunk, std::min(sizeof chunk, bytes - got.size()), 0);
+      const ssize_t n = receive(socket_, chunk, std::min(sizeof chunk, bytes - got.size()));
       if (n <= 0) break;
       got.append(chunk, static_cast<std::size_t>(n));
     }
@@ -58,7 +55,7 @@ class Connection {
   bool write(const std::string& bytes) {
     std::size_t done = 0;
     while (done < bytes.size()) {
-      const ssize_t n = ::send(socket_, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL);
+      const ssize_t n = transmit(socket_, bytes.data() + done, bytes.size() - done);
       if (n <= 0) return false;
       done += static_cast<std::size_t>(n);
     }
@@ -67,29 +64,27 @@ class Connection {
 
   // Carries bytes to a port of this machine and back until either end closes; gives what the peer has sent.
   std::string tunnel_to(int port) {
-    const int far = ::socket(AF_INET, SOCK_STREAM, 0);
+    const Socket far_end = ::socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(static_cast<std::uint16_t>(port));
     std::string sent;
-    if (::connect(far, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
+    if (::connect(far_end, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
       while (!stopping_) {
-        pollfd both[] = {{.fd = socket_, .events = POLLIN, .revents = 0}, {.fd = far, .events = POLLIN, .revents = 0}};
-        if (::poll(both, 2, 20) <= 0) continue;
-        if (both[0].revents != 0 && !carry(socket_, far, &sent)) break;
-        if (both[1].revents != 0 && !carry(far, socket_, nullptr)) break;
+        pollfd both[] = {{.fd = socket_, .events = POLLIN, .revents = 0},
+                         {.fd = far_end, .events = POLLIN, .revents = 0}};
+        if (poll(both, 2, 20) <= 0) continue;
+        if (both[0].revents != 0 && !carry(socket_, far_end, &sent)) break;
+        if (both[1].revents != 0 && !carry(far_end, socket_, nullptr)) break;
       }
     }
-    ::close(far);
+    close_socket(far_end);
     return sent;
   }
 
   // The connection ends with a reset and not with an end of data.
-  void reset() {
-    const linger hard{.l_onoff = 1, .l_linger = 0};
-    ::setsockopt(socket_, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
-  }
+  void reset() { reset_on_close(socket_); }
 
   // False: the server is being stopped, or the peer has gone.
   bool wait(std::chrono::milliseconds span) const {
@@ -102,13 +97,13 @@ class Connection {
   }
 
  private:
-  static bool carry(int from, int to, std::string* copy) {
+  static bool carry(Socket from, Socket to, std::string* copy) {
     char chunk[16'384];
-    const ssize_t n = ::recv(from, chunk, sizeof chunk, 0);
+    const ssize_t n = receive(from, chunk, sizeof chunk);
     if (n <= 0) return false;
     if (copy != nullptr) copy->append(chunk, static_cast<std::size_t>(n));
     for (ssize_t done = 0; done < n;) {
-      const ssize_t m = ::send(to, chunk + done, static_cast<std::size_t>(n - done), MSG_NOSIGNAL);
+      const ssize_t m = transmit(to, chunk + done, static_cast<std::size_t>(n - done));
       if (m <= 0) return false;
       done += m;
     }
@@ -118,11 +113,11 @@ class Connection {
   bool readable() const {
     while (!stopping_) {
       pollfd p{.fd = socket_, .events = POLLIN, .revents = 0};
-      if (::poll(&p, 1, 20) > 0) return true;
+      if (poll(&p, 1, 20) > 0) return true;
     }
     return false;
   }
-  int socket_;
+  Socket socket_;
   const std::atomic<bool>& stopping_;
 };
 
@@ -146,7 +141,7 @@ class RawServer {
   RawServer& operator=(const RawServer&) = delete;
   ~RawServer() {
     stop();
-    ::close(listener_);
+    close_socket(listener_);
   }
 
   // Ends the step that runs: what it wrote down can then be read.
@@ -165,17 +160,18 @@ class RawServer {
   void run() {
     while (!stopping_) {
       pollfd p{.fd = listener_, .events = POLLIN, .revents = 0};
-      if (::poll(&p, 1, 20) <= 0) continue;
-      const int socket = ::accept(listener_, nullptr, nullptr);
-      if (socket < 0) continue;
+      if (poll(&p, 1, 20) <= 0) continue;
+      const Socket socket = ::accept(listener_, nullptr, nullptr);
+      if (!is_socket(socket)) continue;
       const std::size_t index = std::min(static_cast<std::size_t>(connections_++), script_.size() - 1);
       Connection connection(socket, stopping_);
       script_[index](connection);
-      ::close(socket);
+      close_socket(socket);
     }
   }
   std::vector<Step> script_;
-  int listener_ = -1;
+  const SocketLibrary library_;
+  Socket listener_ = kNoSocket;
   int port_ = 0;
   std::atomic<bool> stopping_ = false;
   std::atomic<int> connections_ = 0;

@@ -2,18 +2,18 @@
 
 #pragma once
 
-#include <stdlib.h>
-
 #include <filesystem>
 #include <string>
+
+#include "platform/random.h"
 
 namespace nodemeter::testing {
 
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "nodemeter-test-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
+    path_ = std::filesystem::temp_directory_path() / ("nodemeter-test-" + Random::from_system().uuid().text());
+    std::filesystem::create_directory(path_);
   }
   TemporaryDirectory(const TemporaryDirectory&) = delete;
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;

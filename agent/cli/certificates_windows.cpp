@@ -1,0 +1,173 @@
+#include <windows.h>
+
+#include <wincrypt.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "agent/cli/certificates.h"
+#include "platform/files.h"
+#include "platform/windows_api.h"
+
+namespace nodemeter::cli {
+
+namespace {
+
+constexpr std::size_t kPemBytesMax = 4u << 20;
+constexpr DWORD kEncoding = X509_ASN_ENCODING | PKCS_7_ASN_ENCODING;
+constexpr std::int64_t kUnitsPerMillisecond = 10'000;
+constexpr std::int64_t kMillisecondsFrom1601To1970 = 11'644'473'600'000;
+
+struct CertificateDeleter {
+  void operator()(const CERT_CONTEXT* certificate) const { ::CertFreeCertificateContext(certificate); }
+};
+using Certificate = std::unique_ptr<const CERT_CONTEXT, CertificateDeleter>;
+
+struct PemBlock {
+  std::string kind;  // "CERTIFICATE", "PRIVATE KEY"
+  std::string der;
+};
+
+// The next block at or after `from`, which moves behind it.
+std::optional<PemBlock> next_block(std::string_view text, std::size_t& from) {
+  constexpr std::string_view kBegin = "-----BEGIN ";
+  const std::size_t begin = text.find(kBegin, from);
+  if (begin == std::string_view::npos) return std::nullopt;
+  const std::size_t kind_end = text.find("-----", begin + kBegin.size());
+  if (kind_end == std::string_view::npos) return std::nullopt;
+  PemBlock block;
+  block.kind = text.substr(begin + kBegin.size(), kind_end - begin - kBegin.size());
+  const std::string last = "-----END " + block.kind + "-----";
+  const std::size_t end = text.find(last, kind_end);
+  if (end == std::string_view::npos) return std::nullopt;
+  from = end + last.size();
+  const std::string_view whole = text.substr(begin, from - begin);
+  DWORD size = 0;
+  if (::CryptStringToBinaryA(whole.data(), static_cast<DWORD>(whole.size()), CRYPT_STRING_BASE64HEADER, nullptr, &size,
+                             nullptr, nullptr) == 0) {
+    return block;
+  }
+  block.der.resize(size);
+  (void)::CryptStringToBinaryA(whole.data(), static_cast<DWORD>(whole.size()), CRYPT_STRING_BASE64HEADER,
+                               reinterpret_cast<BYTE*>(block.der.data()), &size, nullptr, nullptr);
+  return block;
+}
+
+const BYTE* bytes_of(const std::string& text) { return reinterpret_cast<const BYTE*>(text.data()); }
+
+Certificate certificate_of(const PemBlock& block) {
+  if (block.kind != "CERTIFICATE" && block.kind != "X509 CERTIFICATE" && block.kind != "TRUSTED CERTIFICATE") return {};
+  return Certificate(
+      ::CertCreateCertificateContext(kEncoding, bytes_of(block.der), static_cast<DWORD>(block.der.size())));
+}
+
+UtcTime instant(const FILETIME& time) {
+  const auto units = static_cast<std::int64_t>(std::uint64_t{time.dwHighDateTime} << 32 | time.dwLowDateTime);
+  return UtcTime{Milliseconds(units / kUnitsPerMillisecond - kMillisecondsFrom1601To1970)};
+}
+
+std::string subject_of(CERT_INFO& info) {
+  constexpr DWORD kForm = CERT_X500_NAME_STR | CERT_NAME_STR_REVERSE_FLAG;
+  const DWORD size = ::CertNameToStrW(kEncoding, &info.Subject, kForm, nullptr, 0);
+  std::wstring text(size, L'\0');
+  (void)::CertNameToStrW(kEncoding, &info.Subject, kForm, text.data(), size);
+  return windows::narrow(text.c_str());
+}
+
+// Decodes to a structure of the system's; empty if it is none.
+std::string decoded(const char* type, const std::string& der) {
+  DWORD size = 0;
+  if (::CryptDecodeObjectEx(kEncoding, type, bytes_of(der), static_cast<DWORD>(der.size()), 0, nullptr, nullptr,
+                            &size) == 0) {
+    return "";
+  }
+  std::string out(size, '\0');
+  if (::CryptDecodeObjectEx(kEncoding, type, bytes_of(der), static_cast<DWORD>(der.size()), 0, nullptr, out.data(),
+                            &size) == 0) {
+    return "";
+  }
+  return out;
+}
+
+// What two keys of one pair have in common: the modulus, or the point on the curve. Empty: not understood.
+std::string common_part(const std::string& rsa_blob) {
+  if (rsa_blob.size() < sizeof(BLOBHEADER) + sizeof(RSAPUBKEY)) return "";
+  const auto& head = *reinterpret_cast<const RSAPUBKEY*>(rsa_blob.data() + sizeof(BLOBHEADER));
+  return rsa_blob.substr(sizeof(BLOBHEADER) + sizeof(RSAPUBKEY), head.bitlen / 8);
+}
+
+std::string of_rsa_key(const std::string& der) { return common_part(decoded(PKCS_RSA_PRIVATE_KEY, der)); }
+
+std::string of_curve_key(const std::string& der) {
+  const std::string key = decoded(X509_ECC_PRIVATE_KEY, der);
+  if (key.empty()) return "";
+  const auto& info = *reinterpret_cast<const CRYPT_ECC_PRIVATE_KEY_INFO*>(key.data());
+  return {reinterpret_cast<const char*>(info.PublicKey.pbData), info.PublicKey.cbData};
+}
+
+std::string of_key(const PemBlock& block) {
+  if (block.kind == "RSA PRIVATE KEY") return of_rsa_key(block.der);
+  if (block.kind == "EC PRIVATE KEY") return of_curve_key(block.der);
+  if (block.kind != "PRIVATE KEY") return "";
+  const std::string wrapped = decoded(PKCS_PRIVATE_KEY_INFO, block.der);
+  if (wrapped.empty()) return "";
+  const auto& info = *reinterpret_cast<const CRYPT_PRIVATE_KEY_INFO*>(wrapped.data());
+  const std::string inner(reinterpret_cast<const char*>(info.PrivateKey.pbData), info.PrivateKey.cbData);
+  const std::string rsa = of_rsa_key(inner);
+  return rsa.empty() ? of_curve_key(inner) : rsa;
+}
+
+std::string of_certificate(const CERT_INFO& info) {
+  const CRYPT_BIT_BLOB& key = info.SubjectPublicKeyInfo.PublicKey;
+  const std::string bits(reinterpret_cast<const char*>(key.pbData), key.cbData);
+  const std::string_view algorithm = info.SubjectPublicKeyInfo.Algorithm.pszObjId;
+  return algorithm == szOID_RSA_RSA ? common_part(decoded(RSA_CSP_PUBLICKEYBLOB, bits)) : bits;
+}
+
+}  // namespace
+
+Result<std::vector<CertificateFacts>> read_certificates(const std::filesystem::path& path) {
+  const Result<std::string> text = read_file(path, kPemBytesMax);
+  if (!text) return text.error();
+  std::vector<CertificateFacts> found;
+  std::size_t at = 0;
+  while (const std::optional<PemBlock> block = next_block(*text, at)) {
+    const Certificate one = certificate_of(*block);
+    if (!one) continue;
+    found.push_back(
+        {subject_of(*one->pCertInfo), instant(one->pCertInfo->NotBefore), instant(one->pCertInfo->NotAfter)});
+  }
+  if (found.empty()) return Error{ErrorCode::kInvalidInput, path.string() + " holds no PEM certificate"};
+  return found;
+}
+
+Status check_key_of(const std::filesystem::path& certificate, const std::filesystem::path& key) {
+  const Result<std::string> certificate_text = read_file(certificate, kPemBytesMax);
+  if (!certificate_text) return certificate_text.error();
+  const Result<std::string> key_text = read_file(key, kPemBytesMax);
+  if (!key_text) return key_text.error();
+  Certificate of;
+  std::size_t at = 0;
+  while (!of) {
+    const std::optional<PemBlock> block = next_block(*certificate_text, at);
+    if (!block) return Error{ErrorCode::kInvalidInput, certificate.string() + " holds no PEM certificate"};
+    of = certificate_of(*block);
+  }
+  std::string secret;
+  at = 0;
+  while (secret.empty()) {
+    const std::optional<PemBlock> block = next_block(*key_text, at);
+    if (!block) {
+      return Error{ErrorCode::kInvalidInput, key.string() + " holds no PEM key that can be read without a pass phrase"};
+    }
+    secret = of_key(*block);
+  }
+  if (secret != of_certificate(*of->pCertInfo)) {
+    return Error{ErrorCode::kInvalidInput, key.string() + " is not the key of " + certificate.string()};
+  }
+  return Done{};
+}
+
+}  // namespace nodemeter::cli
