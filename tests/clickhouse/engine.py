@@ -154,15 +154,22 @@ class Server:
         command = [sys.executable, __file__, "serve", str(library()), "--config-file", str(self.folder / "config.xml"),
                    "--log-level", "warning", "--path", str(self.folder / "data"), "--http_port", str(self.http_port),
                    "--tcp_port", str(self.tcp_port), "--query", forever]
-        with open(self.folder / "server.log", "ab") as log:
-            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
         end = time.monotonic() + STARTS_WITHIN_S
+        self.launch(command)
         while not self.answers():
-            # A port that is taken ends the server with 0: only its answer shows that it is ours and alive.
-            if self.child.poll() is not None or time.monotonic() > end:
+            if time.monotonic() > end:
                 raise EngineError(f"the server did not start\n{self.tail()}")
             time.sleep(0.05)
+            # Some client's connection may have its port just now, which ends it with 0: only its answer shows that it
+            # is ours and alive.
+            if self.child.poll() is not None:
+                time.sleep(1)
+                self.launch(command)
         self.stopper = os.open(fifo, os.O_WRONLY)
+
+    def launch(self, command):
+        with open(self.folder / "server.log", "ab") as log:
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
 
     def answers(self):
         try:
