@@ -123,9 +123,7 @@ void Meter::depart(VmState& vm, MonotonicTime at, const std::string& how) {
   end_runs(vm, at);
   vm.present = false;
   vm.left_behind = how == "migrated";
-  // A migration may fail, and then the same process goes on.
-  if (!vm.former.empty()) vm.tracks = std::exchange(vm.former, {});
-  if (!vm.left_behind) set_runs_aside(vm);
+  set_runs_aside(vm);  // A migration may fail, and then the same process goes on.
   vm.levels.power = Power::kOff;
   vm.no_run_at = at;
 }

@@ -240,3 +240,19 @@ TEST_CASE("a step of the clock marks the hours of VMs that are here, and of no o
   CHECK(f.marks(2).find("clock_stepped,counter_missing") != std::string::npos);
   CHECK(lines(f.usage()) == 2);
 }
+
+TEST_CASE("a clock that stands before 1970 has the same hours", "[clock]") {
+  const auto told = [](std::int64_t days) {
+    MeterFixture f;
+    f.step_clock(-days * 86'400);
+    run_one(f);
+    f.at(1800);
+    f.remove(1);
+    f.event(3600, 1, VmEventKind::kDeparted, "deleted");  // On the edge: it ends the hour before.
+    f.at(3610);
+    f.close();
+    return f.usage();
+  };
+  CHECK(told(0) == "1 00:00 covered 3600000 gap 0 [owner_unknown,usage_lost] base-vm-hours=7200000\n");
+  CHECK(told(60 * 365) == told(0));
+}
