@@ -78,7 +78,8 @@ class WmiSession {
   //   kPermissionDenied  this account may not ask.
   virtual Result<WmiRows> rows(const WmiQuery& query) = 0;
 
-  // From now on notices of instances of this class, with these properties, are kept for next_notice(). Once per session.
+  // From now on notices of instances of this class, with these properties, are kept for next_notice(). Once per
+  // session.
   virtual Status subscribe(const WmiQuery& query) = 0;
 
   // The next notice; nothing if none came within `wait`. An error ends the subscription: notices may have been lost.
