@@ -29,6 +29,7 @@ struct CommandLine {
   UsageOptions usage;
   RangeOptions range;
   ReportOptions report;
+  DiagnosticsOptions diagnostics;
   AcknowledgeOptions acknowledge;
   CatOptions cat;
   VerifyOptions verify;
@@ -270,6 +271,14 @@ void add_other_verbs(CLI::App& app, CommandLine& line) {
   add_json(doctor_verb, line.common);
   doctor_verb.callback([&line] { line.chosen = [&line] { return doctor(line.common, line.console); }; });
 
+  CLI::App& diagnostics = add_verb(app, "collect-diagnostics", "Write what this Hyper-V host shows into one file",
+                                   "nodemeter collect-diagnostics node-01.json");
+  diagnostics.add_option("file", line.diagnostics.file, "The file to write")->type_name("FILE")->required();
+  diagnostics.add_flag("--with-tenant-data", line.diagnostics.with_tenant_data,
+                       "Names and notes as they are; else each word of a name is replaced, the same everywhere");
+  diagnostics.callback(
+      [&line] { line.chosen = [&line] { return collect_diagnostics(line.diagnostics, line.console); }; });
+
   CLI::App& config = add_verb(app, "config", "The configuration", "nodemeter config check nodemeter.toml");
   config.require_subcommand(1);
   CLI::App& check = add_verb(config, "check", "Say everything that is wrong with a configuration file, by line",
@@ -342,9 +351,14 @@ void add_service_verb(CLI::App& app, CommandLine& line) {
 
 // CLI11 would only say that a verb is required.
 int unknown_verb(int argc, const char* const* argv, const Console& console) {
-  static const std::initializer_list<std::string_view> kVerbs = {"agent",  "config",  "doctor", "events",  "gaps",
-                                                                 "help",   "journal", "meters", "report",  "simulate",
-                                                                 "status", "top",     "usage",  "version", "vms"};
+  static const std::initializer_list<std::string_view> kVerbs = {"agent",    "collect-diagnostics",
+                                                                 "config",   "doctor",
+                                                                 "events",   "gaps",
+                                                                 "help",     "journal",
+                                                                 "meters",   "report",
+                                                                 "simulate", "status",
+                                                                 "top",      "usage",
+                                                                 "version",  "vms"};
   if (argc < 2 || argv[1][0] == '-') return kDone;
   const std::string_view verb = argv[1];
   if (std::find(kVerbs.begin(), kVerbs.end(), verb) != kVerbs.end()) return kDone;

@@ -128,6 +128,12 @@ int meters(const CommonOptions& common, const Console& console);
 // Everything that may be wrong on this node. kFailed if something is; kIncomplete if this account may not look at it
 // all.
 int doctor(const CommonOptions& common, const Console& console);
+struct DiagnosticsOptions {
+  std::string file;
+  bool with_tenant_data = false;
+};
+// What this host's hypervisor shows, as a file that tests can replay (collectors/hyperv_capture.h).
+int collect_diagnostics(const DiagnosticsOptions& options, const Console& console);
 int config_check(const std::string& path, const Console& console);
 int version(const CommonOptions& common, const Console& console);
 

@@ -66,7 +66,7 @@ class FakeHost final : public HypervReader {
     row.set("EnabledState", vm.power == Power::kRunning ? "2" : vm.power == Power::kPaused ? "9" : "3");
     row.set("OperationalStatus", vm.migrating ? WmiRow::Values{"2", "32774"} : WmiRow::Values{"2"});
     row.set("TimeOfLastStateChange", vm.state_changed);
-    row.set("TimeOfLastConfigurationChange", std::to_string(vm.vcores) + vm.path);
+    row.set("TimeOfLastConfigurationChange", std::to_string(vm.vcores) + "/" + std::to_string(vm.path.size()));
     if (vm.power == Power::kOff) return row;
     row.set("ProcessID", std::to_string(vm.process));
     row.set("OnTimeInMilliseconds", std::to_string(clock_.ms - vm.began_ms));
