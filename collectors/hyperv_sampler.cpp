@@ -349,8 +349,7 @@ VmReading HypervSampler::reading_of(Vm& vm) {
     HypervCounters::Device read = counters_.disk(disk.path);
     const std::string instance = storage_key_of_path(disk.path);
     read.ambiguous = read.ambiguous || disk_users_[instance] > 1;
-    add_device(vm, DeviceKind::kDisk, disk.id, instance, std::move(read), counters_before_.disk(disk.path).present,
-               reading);
+    add_device(vm, DeviceKind::kDisk, disk.id, instance, read, counters_before_.disk(disk.path).present, reading);
   }
   for (const HypervNic& nic : vm.settings.nics) {
     add_device(vm, DeviceKind::kNic, nic.id, nic.adapter, counters_.nic(vm.machine.vm, nic.adapter),

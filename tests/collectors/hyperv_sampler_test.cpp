@@ -110,7 +110,7 @@ TEST_CASE("CPU of machines that share a display name is not read, and never shar
   CHECK(cpu(s.read(), 1) == Reading{Absence::kReadFailed});
 }
 
-TEST_CASE("a missing counter costs itself only; one that cannot be read, that reading", "[hyperv]") {
+TEST_CASE("a missing counter costs itself only, and one that cannot be read that reading", "[hyperv]") {
   Site s;
   s.vm(1) = {"web", Power::kRunning, 100, 1000, 1, "C:\\a.vhdx"};
   s.vm(1).disk = {1, 2, 3, 4};

@@ -34,6 +34,11 @@ struct Backstage {
     change(*this);
     changed.notify_all();
   }
+  template <class T>
+  T get(T Backstage::*field) {
+    const std::lock_guard lock(mutex);
+    return this->*field;
+  }
   void pass() {
     std::unique_lock lock(mutex);
     ++inside;
@@ -163,12 +168,12 @@ TEST_CASE("a thread that never comes back is left behind, and another one serves
   };
   for (int thread = 1; thread <= 3; ++thread) {
     CHECK_FALSE(ask(20ms).ok());
-    CHECK(comes_true([&] { return stage->inside == thread; }));
+    CHECK(comes_true([&] { return stage->get(&Backstage::inside) == thread; }));
   }
   CHECK(worker.left_behind() == 2);
   // No more than that: a provider that holds up everybody must not fill the process with threads.
   CHECK_FALSE(ask(20ms).ok());
-  CHECK(stage->inside == 3);
+  CHECK(stage->get(&Backstage::inside) == 3);
   stage->set([](Backstage& b) { b.hangs = false; });
   CHECK(comes_true([&] { return ask(1000ms).ok(); }));
   CHECK(comes_true([&] { return worker.left_behind() == 0; }));
@@ -182,12 +187,12 @@ TEST_CASE("a session whose service went away is opened anew", "[hyperv]") {
   };
   REQUIRE(ask().ok());
   CHECK(ask().ok());
-  CHECK(stage->opened == 1);
-  stage->away = true;
+  CHECK(stage->get(&Backstage::opened) == 1);
+  stage->set([](Backstage& b) { b.away = true; });
   CHECK_FALSE(ask().ok());
-  stage->away = false;
+  stage->set([](Backstage& b) { b.away = false; });
   CHECK(ask().ok());
-  CHECK(stage->opened == 2);
+  CHECK(stage->get(&Backstage::opened) == 2);
 }
 
 TEST_CASE("sizes are read on in the background, and an unreadable file costs itself", "[hyperv]") {
