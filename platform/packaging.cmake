@@ -48,6 +48,11 @@ set(nodemeter_headers
   uploader/answer.h uploader/carrier.h uploader/curl_global.h uploader/curl_transport.h uploader/transport.h uploader/upload_section.h
   uploader/uploader.h)
 
+if(WIN32)
+  include(platform/windows/packaging.cmake)
+  return()
+endif()
+
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 set(nodemeter_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/nodemeter)

@@ -464,8 +464,8 @@ Status make_directory(const fs::path& directory) {
   std::error_code error;
   if (fs::exists(directory, error)) return Done{};
   if (Status made = make_state_directory(fs::absolute(directory).lexically_normal().parent_path()); !made) return made;
-  fs::create_directory(directory, error);
-  if (!error) fs::permissions(directory, fs::perms::owner_all, error);
+  if (Status made = make_state_directory(directory); !made) return made;
+  fs::permissions(directory, fs::perms::owner_all, error);
   if (!error) return Done{};
   if (is_denied(error.value())) return denied(directory, error.value());
   return failed("cannot create " + directory.string(), error.value());

@@ -12,6 +12,7 @@
 
 #include "platform/files.h"
 #include "platform/text.h"
+#include "uploader/client_certificate.h"
 #include "uploader/compress.h"
 #include "uploader/helper_thread.h"
 
@@ -477,8 +478,8 @@ void CurlTransport::note_failure(CURLcode code, std::string_view text, CURLU* ba
 Result<std::unique_ptr<Transport>> open_curl_transport(const CurlOptions& options, const Clock& clock,
                                                        std::function<void()> on_answer) {
   if (options.urls.empty()) return Error{ErrorCode::kInvalidInput, "upload.url: no URL is configured"};
-  if (options.cert_file.empty() != options.key_file.empty()) {
-    return Error{ErrorCode::kInvalidInput, "upload.cert_file and upload.key_file belong together: set both or neither"};
+  if (const auto fault = client_certificate_fault(options, "upload.")) {
+    return Error{ErrorCode::kInvalidInput, "upload." + fault->key + " " + fault->what};
   }
   if (!is_plain_text(options.clickhouse_user)) {
     return Error{ErrorCode::kInvalidInput, "upload.clickhouse_user: control characters are not allowed"};

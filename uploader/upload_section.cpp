@@ -4,6 +4,7 @@
 
 #include "platform/digest.h"
 #include "platform/text.h"
+#include "uploader/client_certificate.h"
 
 namespace nodemeter {
 namespace {
@@ -109,10 +110,7 @@ void read_upload_section(ConfigSection section, CurlOptions& upload, Millisecond
   if (upload.proxy.find('@') != std::string::npos) {
     section.refuse("proxy", "carries a user name or password: use " + me + "proxy_auth_file");
   }
-  if (upload.cert_file.empty() != upload.key_file.empty()) {
-    section.refuse(upload.cert_file.empty() ? "key_file" : "cert_file",
-                   "stands alone: a client certificate needs both " + me + "cert_file and " + me + "key_file");
-  }
+  if (const auto fault = client_certificate_fault(upload, me)) section.refuse(fault->key, fault->what);
   if (upload.clickhouse_user.empty() && !upload.clickhouse_key_file.empty()) {
     section.refuse("clickhouse_key_file", "stands alone: set " + me + "clickhouse_user too");
   }

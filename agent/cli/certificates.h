@@ -18,7 +18,8 @@ struct CertificateFacts {
   UtcTime not_after{};
 };
 
-// Every certificate in the file, in order. kInvalidInput: it holds none that can be read. Else as read_file.
+// Every certificate in the file, in order; on Windows also the one at a place of the system store
+// (LocalMachine\MY\<thumbprint>). kInvalidInput: it holds none that can be read. Else as read_file.
 Result<std::vector<CertificateFacts>> read_certificates(const std::filesystem::path& path);
 
 // kInvalidInput: the key cannot be read (without a pass phrase), or it is not that of the file's first certificate.

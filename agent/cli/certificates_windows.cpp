@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "agent/cli/certificates.h"
+#include "platform/digest.h"
 #include "platform/files.h"
 #include "platform/windows_api.h"
 
@@ -126,9 +127,54 @@ std::string of_certificate(const CERT_INFO& info) {
   return algorithm == szOID_RSA_RSA ? common_part(decoded(RSA_CSP_PUBLICKEYBLOB, bits)) : bits;
 }
 
+CertificateFacts facts_of(const CERT_CONTEXT& certificate) {
+  return {subject_of(*certificate.pCertInfo), instant(certificate.pCertInfo->NotBefore),
+          instant(certificate.pCertInfo->NotAfter)};
+}
+
+// A place in the system's store, as libcurl takes it: LocalMachine\\MY\\<thumbprint>.
+struct StorePlace {
+  DWORD location = 0;
+  std::wstring store;
+  std::string thumbprint;  // As bytes.
+};
+
+std::optional<StorePlace> store_place(const std::filesystem::path& path) {
+  const std::wstring text = path.native();
+  const std::size_t first = text.find(L'\\');
+  const std::size_t last = text.rfind(L'\\');
+  if (first == std::wstring::npos || first == last) return std::nullopt;
+  StorePlace place;
+  const std::wstring location = text.substr(0, first);
+  if (location == L"LocalMachine") place.location = CERT_SYSTEM_STORE_LOCAL_MACHINE;
+  if (location == L"CurrentUser") place.location = CERT_SYSTEM_STORE_CURRENT_USER;
+  if (location == L"CurrentService") place.location = CERT_SYSTEM_STORE_CURRENT_SERVICE;
+  place.store = text.substr(first + 1, last - first - 1);
+  place.thumbprint = from_hex(windows::narrow(text.substr(last + 1)));
+  constexpr std::size_t kThumbprintBytes = 20;
+  if (place.location == 0 || place.thumbprint.size() != kThumbprintBytes) return std::nullopt;
+  return place;
+}
+
+Result<std::vector<CertificateFacts>> read_from_store(const StorePlace& place, const std::string& name) {
+  struct StoreDeleter {
+    void operator()(HCERTSTORE store) const { ::CertCloseStore(store, 0); }
+  };
+  const std::unique_ptr<void, StoreDeleter> store(
+      ::CertOpenStore(CERT_STORE_PROV_SYSTEM_W, 0, 0,
+                      place.location | CERT_STORE_OPEN_EXISTING_FLAG | CERT_STORE_READONLY_FLAG, place.store.c_str()));
+  if (!store) return windows::failed("cannot open the store of " + name, ::GetLastError());
+  std::string bytes = place.thumbprint;
+  CRYPT_HASH_BLOB hash{static_cast<DWORD>(bytes.size()), reinterpret_cast<BYTE*>(bytes.data())};
+  const Certificate found(::CertFindCertificateInStore(store.get(), kEncoding, 0, CERT_FIND_SHA1_HASH, &hash, nullptr));
+  if (!found) return Error{ErrorCode::kNotFound, "there is no certificate " + name};
+  return std::vector<CertificateFacts>{facts_of(*found)};
+}
+
 }  // namespace
 
 Result<std::vector<CertificateFacts>> read_certificates(const std::filesystem::path& path) {
+  if (const std::optional<StorePlace> place = store_place(path)) return read_from_store(*place, path.string());
   const Result<std::string> text = read_file(path, kPemBytesMax);
   if (!text) return text.error();
   std::vector<CertificateFacts> found;
@@ -136,8 +182,7 @@ Result<std::vector<CertificateFacts>> read_certificates(const std::filesystem::p
   while (const std::optional<PemBlock> block = next_block(*text, at)) {
     const Certificate one = certificate_of(*block);
     if (!one) continue;
-    found.push_back(
-        {subject_of(*one->pCertInfo), instant(one->pCertInfo->NotBefore), instant(one->pCertInfo->NotAfter)});
+    found.push_back(facts_of(*one));
   }
   if (found.empty()) return Error{ErrorCode::kInvalidInput, path.string() + " holds no PEM certificate"};
   return found;

@@ -9,6 +9,7 @@
 #include "agent/daemon.h"
 #include "platform/text.h"
 #include "uploader/answer.h"
+#include "uploader/client_certificate.h"
 #include "uploader/curl_transport.h"
 
 namespace nodemeter::cli {
@@ -124,10 +125,11 @@ void check_certificates(Examination& examination) {
   if (!upload.ca_file.empty()) check_validity(examination, "ca_file", upload.ca_file, false);
   if (upload.cert_file.empty()) return;
   check_validity(examination, "cert_file", upload.cert_file, true);
-  if (upload.key_file.empty()) {
-    return examination.add(Health::kFail, "certificate", "upload.cert_file is set without upload.key_file",
-                           "set upload.key_file to its key");
+  if (const auto fault = client_certificate_fault(upload, "upload.")) {
+    return examination.add(Health::kFail, "certificate", "upload." + fault->key + " " + fault->what,
+                           "correct [upload] in the configuration");
   }
+  if (upload.key_file.empty()) return;  // It lies with its certificate.
   const Status matches = check_key_of(upload.cert_file, upload.key_file);
   if (matches) return examination.ok("certificate", "upload.key_file is the key of upload.cert_file");
   const bool unknown = denied(matches.error());

@@ -85,7 +85,7 @@ TEST_CASE("doctor warns of a clock that was set just now", "[doctor]") {
   const Outcome seen = node.doctor();
   INFO(seen.out);
   CHECK(seen.code == cli::kDone);
-  CHECK_THAT(seen.out, Catch::Matchers::Contains("it was set by -15"));
+  CHECK_THAT(seen.out, Catch::Matchers::Contains("it was set by -1"));
 }
 
 TEST_CASE("doctor says when the disk will be full", "[doctor]") {

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "../uploader/sockets.h"
+#include "sockets.h"
 
 namespace nodemeter::testing {
 

@@ -56,7 +56,9 @@ inline constexpr Socket kNoSocket = -1;
 inline constexpr short kPeerDone = POLLRDHUP;
 inline constexpr short kPolledForEnd = POLLIN | POLLRDHUP;
 
-struct SocketLibrary {};
+struct SocketLibrary {
+  SocketLibrary() {}  // Nothing to begin.
+};
 using ::poll;
 inline void close_socket(Socket socket) { ::close(socket); }
 inline ssize_t receive(Socket socket, char* into, std::size_t size) { return ::recv(socket, into, size, 0); }

@@ -30,9 +30,7 @@ LAYERS = ("agent", "cli", "collectors", "platform", "sim", "store", "uploader")
 ELSEWHERE = "the aggregator's tests (tests/aggregator): it is a Linux program; tests/windows/service_main.py runs it"
 
 # One test under Wine that would prove nothing there, or cannot hold: name, reason.
-NOT_UNDER_WINE = {
-    "the agent refuses the state of a simulation, and of another node": "the configuration asks for this host's hypervisor",
-}
+NOT_UNDER_WINE = {}
 
 
 def imports(program):
