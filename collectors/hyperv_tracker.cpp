@@ -70,7 +70,8 @@ void HypervTracker::change_power(Machine& machine, const HypervMachine& now,
   }
 }
 
-void HypervTracker::change(Machine& machine, const HypervMachine& now, const std::optional<HypervSettings>& settings) {
+void HypervTracker::change(Machine& machine, const HypervMachine& now, bool created,
+                           const std::optional<HypervSettings>& settings) {
   const bool fresh = machine.known.vm.is_zero();
   // On its way in until it is no longer migrating, or runs: until then the other host counts it.
   if (fresh) machine.came_in = now.migrating;
@@ -83,7 +84,10 @@ void HypervTracker::change(Machine& machine, const HypervMachine& now, const std
   machine.known = now;
   if (allocated == machine.allocated) return;
   machine.allocated = allocated;
-  if (allocated) {
+  if (allocated && fresh && !created) {
+    // The notice of its coming was lost, and nobody knows when it came: the next list shows that it is here.
+    urgent_ = true;
+  } else if (allocated) {
     push(machine, VmEventKind::kArrived, machine.came_in ? "migrated" : "created", stamp_, settings);
     urgent_ = true;
   } else {
@@ -121,7 +125,7 @@ void HypervTracker::notice(const WmiNotice& notice, const std::optional<HypervSe
       machine.noticed = mark_;
       machine.wall_offset_ms = offset;
       if (now->power == Power::kOff) stopped_.insert(now->vm);
-      change(machine, *now, settings);
+      change(machine, *now, notice.kind == WmiNotice::Kind::kCreated, settings);
     }
     urgent = urgent_;
     urgent_ = urgent_ || was_urgent;

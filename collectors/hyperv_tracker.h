@@ -87,7 +87,7 @@ class HypervTracker {
 
   void push(Machine& machine, VmEventKind kind, std::string how, MonotonicTime at,
             const std::optional<HypervSettings>& settings);
-  void change(Machine& machine, const HypervMachine& now, const std::optional<HypervSettings>& settings);
+  void change(Machine& machine, const HypervMachine& now, bool created, const std::optional<HypervSettings>& settings);
   void change_power(Machine& machine, const HypervMachine& now, const std::optional<HypervSettings>& settings);
   void remove(Machine& machine, const HypervMachine& last);
   [[nodiscard]] std::int64_t wall_offset_ms() const;

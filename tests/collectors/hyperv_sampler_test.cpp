@@ -249,6 +249,25 @@ TEST_CASE("what is on its way in is not allocated, and what leaves is until it i
   CHECK(s.sampler->take_urgency());
 }
 
+TEST_CASE("a machine whose coming was not told is found by the list, not made up by a later notice", "[hyperv]") {
+  Site s;
+  s.vm(2) = {"db"};
+  s.read();
+  s.tracker->closed();
+  s.tracker->connected();
+  s.vm(1) = {"web"};
+  s.vm(1).began_ms = s.clock.ms + 1000;
+  s.vm(1).power = Power::kPaused;
+  s.clock.ms += 5000;
+  s.notify(1, WmiNotice::Kind::kChanged);
+  CHECK(s.sampler->take_urgency());
+  const Sample sample = s.read();
+  CHECK_FALSE(sample.events_unbroken);
+  CHECK(sample.events.empty());
+  REQUIRE(find(sample, 1) != nullptr);
+  CHECK(find(sample, 1)->process_began == MonotonicTime{Milliseconds{s.vm(1).began_ms}});
+}
+
 TEST_CASE("a notice that is older than the list says nothing", "[hyperv]") {
   Site s;
   s.vm(1) = {"web"};

@@ -28,6 +28,7 @@ void follow_levels(Levels& levels, const VmEvent& event) {
   switch (event.kind) {
     case VmEventKind::kStarted:
     case VmEventKind::kResumed: levels.power = Power::kRunning; break;
+    case VmEventKind::kDeparted:
     case VmEventKind::kStopped: levels.power = Power::kOff; break;
     case VmEventKind::kPaused: levels.power = Power::kPaused; break;
     default: break;
