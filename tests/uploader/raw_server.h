@@ -170,7 +170,7 @@ class RawServer {
     }
   }
   std::vector<Step> script_;
-  const SocketLibrary library_;
+  [[maybe_unused]] const SocketLibrary library_;
   Socket listener_ = kNoSocket;
   int port_ = 0;
   std::atomic<bool> stopping_ = false;
