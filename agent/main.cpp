@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   try {
     const std::vector<std::string> words = nodemeter::program_arguments(argc, argv);
     std::vector<const char*> pointers;
+    pointers.reserve(words.size());
     for (const std::string& word : words) pointers.push_back(word.c_str());
     return nodemeter::cli::run(static_cast<int>(pointers.size()), pointers.data(), std::cout, std::cerr);
   } catch (const std::exception& broken) {
