@@ -360,6 +360,21 @@ void print_text(const SimulationResult& result, std::ostream& out) {
 
 }  // namespace
 
+namespace {
+
+// Leaves no snapshot behind: while one lives, the store cannot use a page again.
+Status require_no_entries(const KeyValue& store, const std::filesystem::path& state) {
+  const Result<std::unique_ptr<Snapshot>> snapshot = store.snapshot();
+  if (!snapshot) return snapshot.error();
+  const auto last = (*snapshot)->last_below(Table::kEntries, "");
+  if (!last) return last.error();
+  if (!last->has_value()) return Done{};
+  return Error{ErrorCode::kInvalidInput,
+               state.string() + " already holds a journal: a simulation needs a new directory"};
+}
+
+}  // namespace
+
 int run_simulate(const SimulateOptions& options, std::ostream& out, std::ostream& err) {
   const auto fail = [&](const Error& error) {
     err << "nodemeter simulate: " << error.message << "\n";
@@ -374,14 +389,7 @@ int run_simulate(const SimulateOptions& options, std::ostream& out, std::ostream
   if (!lock) return fail(lock.error());
   const Result<std::unique_ptr<KeyValue>> store = open_lmdb(journal_directory(options.state), LmdbOptions{});
   if (!store) return fail(store.error());
-  const auto snapshot = (*store)->snapshot();
-  if (!snapshot) return fail(snapshot.error());
-  const auto last = (*snapshot)->last_below(Table::kEntries, "");
-  if (!last) return fail(last.error());
-  if (last->has_value()) {
-    return fail({ErrorCode::kInvalidInput,
-                 options.state.string() + " already holds a journal: a simulation needs a new directory"});
-  }
+  if (Status empty = require_no_entries(**store, options.state); !empty) return fail(empty.error());
   const Result<SimulationResult> result = simulate(*scenario, options.seed, **store);
   if (!result) return fail(result.error());
   options.json ? print_json(*result, out) : print_text(*result, out);
