@@ -23,15 +23,20 @@ std::map<Sequence, Digest> entries_of(const std::string& state) {
   return entries;
 }
 
-// Every page that holds the text, overwritten: older versions of a page stay in the file.
+// Every page with the text in one of its rows, overwritten: older versions of a page stay in the file. What lies
+// between a page's offsets and its rows (from `upper` on, store/lmdb_pages.h) is of an earlier use of the page.
 void destroy_pages_with(const std::string& state, const std::string& text) {
   const fs::path file = journal_directory(state) / "data.mdb";
   std::stringstream stream;
   stream << std::ifstream(file, std::ios::binary).rdbuf();
   std::string bytes = stream.str();
   int destroyed = 0;
-  for (std::size_t at = bytes.find(text); at != std::string::npos; at = bytes.find(text), ++destroyed) {
-    bytes.replace(at / 4096 * 4096, 4096, std::string(4096, '\x5a'));
+  for (std::size_t at = bytes.find(text); at != std::string::npos; at = bytes.find(text, at + 1)) {
+    const std::size_t page = at / 4096 * 4096;
+    const auto byte = [&](std::size_t i) { return std::size_t{static_cast<unsigned char>(bytes[page + i])}; };
+    if (at - page < byte(14) + 256 * byte(15)) continue;
+    bytes.replace(page, 4096, std::string(4096, '\x5a'));
+    ++destroyed;
   }
   REQUIRE(destroyed > 0);
   std::ofstream(file, std::ios::binary) << bytes;
