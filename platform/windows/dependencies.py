@@ -4,6 +4,8 @@
 Their sources are source packages of this distribution, fetched by apt with a list of its own (the machine's lists stay as
 they are, and no root is needed) and checked against dependencies.pins. The result is kept in the cache directory of the
 user, under a name made of everything that it depends on here.
+
+Ends with 77 if the archive cannot be reached and the libraries are not in the cache.
 """
 
 import fcntl
@@ -31,16 +33,20 @@ class Failure(Exception):
     """What went wrong, as one sentence for the person who started this."""
 
 
+class Unreachable(Failure):
+    """The archive does not answer: nothing is wrong here."""
+
+
 def pins():
     for line in PINS.read_text().splitlines():
         if line and not line.startswith("#"):
             yield line.split()
 
 
-def run(command, cwd=None, what=None):
+def run(command, cwd=None, what=None, failure=Failure):
     done = subprocess.run(command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
-        raise Failure(f"{what or command[0]} failed:\n{done.stdout[-4000:]}")
+        raise failure(f"{what or command[0]} failed:\n{done.stdout[-4000:]}")
     return done.stdout
 
 
@@ -87,7 +93,8 @@ class Archive:
         self.options = ["-o", f"Dir::Etc::sourcelist={folder}/entries.sources", "-o", "Dir::Etc::sourceparts=/dev/null",
                         "-o", f"Dir::State::lists={folder}/lists", "-o", "Dir::Cache::pkgcache=",
                         "-o", "Dir::Cache::srcpkgcache=", "-o", "APT::Sandbox::User=root"]
-        run(["apt-get", *self.options, "-q", "update"], what="fetching the archive's list of sources")
+        run(["apt-get", *self.options, "-q", "update"], what="fetching the archive's list of sources",
+            failure=Unreachable)
 
     def versions(self, package):
         """Newest first."""
@@ -98,7 +105,7 @@ class Archive:
     def fetch(self, package, version, folder):
         folder.mkdir(parents=True)
         run(["apt-get", *self.options, "-q", "source", "--download-only", f"{package}={version}"], cwd=folder,
-            what=f"fetching {package} {version}")
+            what=f"fetching {package} {version}", failure=Unreachable)
 
 
 def without_revision(version):
@@ -117,7 +124,7 @@ def fetch(archive, package, wanted, digest, scratch):
         folder = scratch / "fetched" / f"{package}_{version}"
         try:
             archive.fetch(package, version, folder)
-        except Failure as failure:
+        except Unreachable as failure:
             failures.append(str(failure))
             continue
         [original] = [file for file in folder.iterdir() if ".orig.tar" in file.name and not file.name.endswith(".asc")]
@@ -128,7 +135,7 @@ def fetch(archive, package, wanted, digest, scratch):
         run(["dpkg-source", "--no-check", "-x", str(description), str(scratch / "sources" / package)],
             what=f"unpacking {package}")
         return version
-    raise Failure("\n".join(failures))
+    raise Unreachable("\n".join(failures))
 
 
 def build(prefix, scratch):
@@ -176,5 +183,8 @@ def main():
 if __name__ == "__main__":
     try:
         main()
+    except Unreachable as failure:
+        print(f"platform/windows/dependencies.py: {failure}", file=sys.stderr)
+        sys.exit(77)
     except Failure as failure:
         sys.exit(f"platform/windows/dependencies.py: {failure}")
