@@ -99,7 +99,7 @@ def main():
     run(nodemeter, "help", "--man", folder / "man")
     pages = {page.name: page.read_text() for page in (folder / "man").iterdir()}
     top, _ = options_of(nodemeter, [])
-    verbs = re.findall(r"^  ([a-z]+) ", top[top.index("Subcommands:"):], re.M)
+    verbs = re.findall(r"^  ([a-z-]+) ", top[top.index("Subcommands:"):], re.M)
     claims.claim(f"a page for each of {len(verbs)} verbs and one for the program",
                  set(pages) == {"nodemeter.1"} | {f"nodemeter-{verb}.1" for verb in verbs}, sorted(pages))
     deeper = []
