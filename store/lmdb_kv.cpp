@@ -105,8 +105,11 @@ struct Environment {
     mdb_env_info(handle, &info);
     return info;
   }
+  // Nobody but the one that writes moves the map of a store that is written here: it need not wait for itself, and
+  // would hold LMDB's lock of writers while it asks about the map.
   int begin(unsigned flags, MDB_txn** transaction) const {
-    const std::shared_lock lock(map_mutex);
+    std::shared_lock lock(map_mutex, std::defer_lock);
+    if ((flags & MDB_RDONLY) != 0) lock.lock();
     return mdb_txn_begin(handle, nullptr, flags, transaction);
   }
   // Only while this process writes nothing. Snapshots may live: they read around the map.
