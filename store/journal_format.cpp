@@ -362,6 +362,8 @@ Result<std::vector<std::pair<std::string, std::string>>> read_state_rows(const S
   if (Status taken = take_from(Table::kMeta, among_marks, kStatePrefix.size()); !taken) return taken.error();
   if (Status taken = take_from(Table::kState, std::string(prefix), 0); !taken) return taken.error();
   std::ranges::sort(rows);
+  const auto twice = std::ranges::adjacent_find(rows, {}, [](const auto& row) { return row.first; });
+  if (twice != rows.end()) return corrupt("the state row '" + twice->first + "' is there twice");
   return rows;
 }
 

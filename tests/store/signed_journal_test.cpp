@@ -262,6 +262,33 @@ TEST_CASE("a damaged entry is not frozen for sending", "[signed]") {
   CHECK(frozen.error().message.find("entry 2") != std::string::npos);
 }
 
+TEST_CASE("the state rows of format 3 change tables when the store is taken over, and none stays behind", "[signed]") {
+  SignedJournal f;
+  f.hour(0, 3);
+  std::vector<Write> older{{Table::kMeta, "format", encode_format(3)},
+                           {Table::kState, "moved", "old"},
+                           {Table::kState, "node", "old"},
+                           {Table::kState, "vm/7", "vm"}};
+  require_ok(Sealer().seal(*f.kv, older));
+  require_ok(f.kv->commit(older));
+  f.reopen();
+  CHECK(taken(taken(f.kv->snapshot())->get(Table::kState, "node")) == std::nullopt);
+  CHECK(taken(taken(f.kv->snapshot())->get(Table::kState, "moved")) == std::nullopt);
+  JournalCommit next;
+  next.state = {{"node", "new"}};
+  require_ok(f.journal->commit(next, UtcTime(std::chrono::hours(500'000))));
+  f.reopen();
+  using Rows = std::vector<std::pair<std::string, std::string>>;
+  CHECK(taken(f.journal->state_rows("node")) == Rows{{"node", "new"}});
+  CHECK(taken(f.journal->state_rows("moved")) == Rows{{"moved", "old"}});
+  CHECK(taken(f.journal->state_rows("vm/7")) == Rows{{"vm/7", "vm"}});
+
+  std::vector<Write> stray{{Table::kState, "node", "old"}};
+  require_ok(Sealer().seal(*f.kv, stray));
+  require_ok(f.kv->commit(stray));
+  CHECK(f.journal->state_rows("node").error().code == ErrorCode::kCorrupt);
+}
+
 TEST_CASE("a store of format 2 is taken over, and what its manifests cover stays covered", "[signed]") {
   SignedJournal f;
   f.hour(0, 3);
