@@ -405,14 +405,7 @@ Result<Sample> HypervSampler::known_only_sample(const Error& reason) {
 }
 
 void HypervSampler::finish(Sample& sample, std::uint64_t mark) {
-  HypervTracker::Taken taken = tracker_->take(mark);
-  sample.boot = taken.now.boot;
-  sample.taken_at = taken.now.monotonic;
-  sample.wall = taken.now.utc;
-  sample.clock_synchronised = taken.now.synchronised;
-  sample.events_unbroken = taken.unbroken && previous_.has_value();
-  sample.events = std::move(taken.events);
-  follow_moves(sample, taken.moved);
+  finish_sample(sample, tracker_->take(mark), !previous_);
   // Notices do not tell how large disks are; what was read of a machine holds since it came.
   for (VmEvent& event : sample.events) {
     const auto vm = vms_.find(event.vm);

@@ -222,9 +222,9 @@ void HypervTracker::accept(const std::vector<Standing>& listed, std::uint64_t ma
   machines_ = std::move(machines);
 }
 
-HypervTracker::Taken HypervTracker::take(std::uint64_t mark) {
+TakenNotices HypervTracker::take(std::uint64_t mark) {
   const std::lock_guard lock(mutex_);
-  Taken taken;
+  TakenNotices taken;
   taken.now = clock_.now();
   floor_ = taken.now.monotonic;
   taken.unbroken = attached_ && !gap_;

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "collectors/hyperv_inventory.h"
+#include "collectors/sample_moves.h"
 #include "collectors/source.h"
 
 namespace nodemeter {
@@ -66,14 +67,7 @@ class HypervTracker {
   [[nodiscard]] bool arriving(const VmId& vm) const;
   [[nodiscard]] bool unbroken() const;
 
-  struct Taken {
-    ClockReading now;  // Read under the queue's lock: no event of this or an earlier take() is later.
-    bool unbroken = false;
-    std::vector<VmEvent> events;
-    // What became of machines with notices since `mark`: nothing for those that are not allocated any more.
-    std::map<VmId, std::optional<Power>> moved;
-  };
-  Taken take(std::uint64_t mark);
+  TakenNotices take(std::uint64_t mark);
 
  private:
   struct Machine {

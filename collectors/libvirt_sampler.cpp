@@ -528,14 +528,7 @@ Result<Sample> LibvirtSampler::known_only_sample(const Error& reason) {
 }
 
 void LibvirtSampler::finish(Sample& sample, std::uint64_t mark) {
-  VmTracker::Taken taken = tracker_->take(mark);
-  sample.boot = taken.now.boot;
-  sample.taken_at = taken.now.monotonic;
-  sample.wall = taken.now.utc;
-  sample.clock_synchronised = taken.now.synchronised;
-  sample.events_unbroken = taken.unbroken && previous_.has_value();
-  sample.events = std::move(taken.events);
-  follow_moves(sample, taken.moved);
+  finish_sample(sample, tracker_->take(mark), !previous_);
   if (sample.inventory == Inventory::kComplete) previous_ = sample.taken_at;
 }
 

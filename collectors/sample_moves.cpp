@@ -1,6 +1,7 @@
 #include "collectors/sample_moves.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace nodemeter {
 
@@ -21,6 +22,16 @@ void follow_moves(Sample& sample, const std::map<VmId, std::optional<Power>>& mo
       }
     }
   }
+}
+
+void finish_sample(Sample& sample, TakenNotices taken, bool first) {
+  sample.boot = taken.now.boot;
+  sample.taken_at = taken.now.monotonic;
+  sample.wall = taken.now.utc;
+  sample.clock_synchronised = taken.now.synchronised;
+  sample.events_unbroken = taken.unbroken && !first;
+  sample.events = std::move(taken.events);
+  follow_moves(sample, taken.moved);
 }
 
 }  // namespace nodemeter

@@ -342,9 +342,9 @@ VmTracker::Changes VmTracker::take_changes() {
   return std::exchange(changes_, Changes{});
 }
 
-VmTracker::Taken VmTracker::take(std::uint64_t mark) {
+TakenNotices VmTracker::take(std::uint64_t mark) {
   const std::lock_guard lock(mutex_);
-  Taken taken;
+  TakenNotices taken;
   taken.now = clock_.now();
   taken.unbroken = attached_ && !gap_;
   gap_ = !attached_;

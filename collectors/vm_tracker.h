@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "collectors/libvirt_connection.h"
+#include "collectors/sample_moves.h"
 #include "collectors/source.h"
 
 namespace nodemeter {
@@ -81,15 +82,8 @@ class VmTracker final : public LibvirtEventSink {
   };
   Changes take_changes();
 
-  struct Taken {
-    ClockReading now;  // Read under the queue's lock: no event of this or an earlier take() is later.
-    bool unbroken = false;
-    std::vector<VmEvent> events;
-    // What became of VMs with notices since `mark`: nothing for those that are not allocated any more.
-    std::map<VmId, std::optional<Power>> moved;
-  };
   // Takes the queue. The stream counts as unbroken from here on if callbacks are in place.
-  Taken take(std::uint64_t mark);
+  TakenNotices take(std::uint64_t mark);
 
  private:
   struct Vm {

@@ -218,7 +218,7 @@ TEST_CASE("notices reach the tracker with settings, and a broken subscription is
   w.tracker->take(0);
   w.stage->set([&](Backstage& b) { b.notices.push_back(notice); });
   CHECK(comes_true([&] { return w.tracker->mark() >= 2; }));
-  const HypervTracker::Taken taken = w.tracker->take(0);
+  const TakenNotices taken = w.tracker->take(0);
   CHECK(taken.unbroken);
   REQUIRE(taken.events.size() == 1);
   CHECK(taken.events.front().kind == VmEventKind::kArrived);

@@ -162,7 +162,7 @@ TEST_CASE("events that do not fit are missed, and the stream says so once", "[tr
     f.tell(ev::kSuspended);
     f.tell(ev::kResumed);
   }
-  const VmTracker::Taken taken = f.tracker.take(0);
+  const TakenNotices taken = f.tracker.take(0);
   CHECK(taken.events.size() == 8);
   CHECK_FALSE(taken.unbroken);
   CHECK(f.tracker.take(0).unbroken);
