@@ -42,13 +42,19 @@ Result<OthersMay> others_may(const std::filesystem::path& path);
 // Bytes that an unprivileged process may still write on the file system of `path`.
 Result<std::uint64_t> free_bytes(const std::filesystem::path& path);
 
-// Looks at a file again and again: true when it is not as it was at the last look, or cannot be read any more.
+// Looks at a file again and again: true when it is another one or not as it was at the last look, or cannot be read any
+// more. Goes by the file's identity, size and time of writing, as finely as the file system keeps it.
 class FileWatch {
  public:
-  explicit FileWatch(std::filesystem::path file) : file_(std::move(file)) { (void)changed(); }
-  bool changed();
+  explicit FileWatch(std::filesystem::path file) : file_(std::move(file)), seen_(look()) {}
+  bool changed() {
+    const std::string before = std::exchange(seen_, look());
+    return seen_ != before;
+  }
 
  private:
+  [[nodiscard]] std::string look() const;
+
   std::filesystem::path file_;
   std::string seen_;
 };

@@ -118,6 +118,18 @@ Status sync_directory(const fs::path& directory) {
   return Done{};
 }
 
+std::string FileWatch::look() const {
+  struct stat status {};
+  if (::stat(file_.c_str(), &status) != 0) return "unreadable";
+  std::string look;
+  for (const std::int64_t part :
+       {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino),
+        std::int64_t{status.st_size}, std::int64_t{status.st_mtim.tv_sec}, std::int64_t{status.st_mtim.tv_nsec}}) {
+    look += std::to_string(part) + " ";
+  }
+  return look;
+}
+
 Result<OthersMay> others_may(const fs::path& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return failed("cannot look at", path, errno);

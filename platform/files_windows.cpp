@@ -130,6 +130,20 @@ Status sync_directory(const fs::path& directory) {
   return missing ? Status(failed("cannot open", directory, error)) : Status(Done{});
 }
 
+// Not by the C++ library: it gives whole seconds here.
+std::string FileWatch::look() const {
+  const Result<windows::Handle> file = windows::open_file(file_, windows::OpenMode::kRead);
+  BY_HANDLE_FILE_INFORMATION info{};
+  if (!file || ::GetFileInformationByHandle(file->get(), &info) == 0) return "unreadable";
+  std::string look;
+  for (const DWORD part :
+       {info.dwVolumeSerialNumber, info.nFileIndexHigh, info.nFileIndexLow, info.nFileSizeHigh, info.nFileSizeLow,
+        info.ftLastWriteTime.dwHighDateTime, info.ftLastWriteTime.dwLowDateTime}) {
+    look += std::to_string(part) + " ";
+  }
+  return look;
+}
+
 Result<OthersMay> others_may(const fs::path& path) {
   PACL list = nullptr;
   PSECURITY_DESCRIPTOR descriptor = nullptr;

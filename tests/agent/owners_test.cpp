@@ -22,9 +22,10 @@ struct OwnedSite : DaemonSite {
   OwnedSite() { options.owners_file = (directory.path() / "owners.json").string(); }
 
   void write(const std::string& text) const { require_ok(replace_file(options.owners_file, text)); }
-  void owner(const std::string& subscription) const {
-    write(std::string("{\"vms\": {\n\"") + kVm + "\": {\"subscription\": \"" + subscription + "\"}}}");
+  static std::string text(const std::string& subscription) {
+    return std::string("{\"vms\": {\n\"") + kVm + "\": {\"subscription\": \"" + subscription + "\"}}}";
   }
+  void owner(const std::string& subscription) const { write(text(subscription)); }
 
   // How often each subscription has a usage record of a whole hour, and what events tell of owners.
   std::map<std::string, int> records() const {
@@ -57,7 +58,7 @@ TEST_CASE("a reload that was asked for reads a file that looks unchanged", "[own
   site.owner(kFirst);
   const auto time = fs::last_write_time(site.options.owners_file);
   REQUIRE(site.run(100, 50, [&] {
-    site.owner(kSecond);  // Of the same size.
+    std::ofstream(site.options.owners_file, std::ios::binary) << OwnedSite::text(kSecond);  // The same file, as long.
     fs::last_write_time(site.options.owners_file, time);
     ++site.running->reloads;
   }) == 0);

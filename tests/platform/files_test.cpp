@@ -88,6 +88,9 @@ TEST_CASE("a watch notices what was changed, made and taken away", "[files]") {
   CHECK_FALSE(watch.changed());
   REQUIRE(replace_file(named(directory), "longer").ok());
   CHECK(watch.changed());
+  REQUIRE(replace_file(named(directory), "LONGER").ok());  // Within the same second, and as long.
+  CHECK(watch.changed());
+  CHECK_FALSE(watch.changed());
   fs::remove(named(directory));
   CHECK(watch.changed());
 }

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -78,11 +79,17 @@ class Wine:
         """Runs a program to its end; gives its exit code and what it said."""
         command = [self.program, str(program), *(str(argument) for argument in arguments)]
         environment = {**self.environment, **(variables or {})}
-        try:
-            return subprocess.run(command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, text=True, errors="replace",
-                                  capture_output=True, timeout=timeout)
-        except subprocess.TimeoutExpired:
-            raise SiteError(f"{Path(program).name} {' '.join(map(str, arguments))} did not end within {timeout} s") from None
+        # Into files: Wine's own services keep the streams of the program that woke them, and a pipe would never end.
+        with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
+            try:
+                done = subprocess.run(command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                      timeout=timeout, check=False)
+            except subprocess.TimeoutExpired:
+                said = " ".join([Path(program).name, *map(str, arguments)])
+                raise SiteError(f"{said} did not end within {timeout} s") from None
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(command, done.returncode, out.read(), err.read())
 
 
 def seconds_since(begun):
