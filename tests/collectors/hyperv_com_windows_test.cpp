@@ -11,84 +11,17 @@
 #include "collectors/pdh_counters_windows.h"
 #include "collectors/wmi_session_windows.h"
 #include "tests/collectors/hyperv_host.h"
-#include "tests/windows/fake_pdh.h"
 #include "tests/windows/fake_wmi.h"
+#include "tests/windows/pdh_in_place.h"
 
 using namespace nodemeter;
 
 namespace {
 
-// What the stand-in for PDH reads.
-struct PdhSide {
-  std::mutex mutex;
-  std::map<std::string, CounterColumn> columns;  // By path. Those that are not there are not offered.
-  std::wstring name;
-};
-PdhSide& pdh_side() {
-  static PdhSide side;
-  return side;
-}
-CounterColumn* column_of(const wchar_t* path) {
-  const auto found = pdh_side().columns.find(windows::narrow(path));
-  return found == pdh_side().columns.end() ? nullptr : &found->second;
-}
-const FakePdhHost kPdhHost = {
-    [](const wchar_t* path, std::uint32_t& type) {
-      const std::lock_guard lock(pdh_side().mutex);
-      const CounterColumn* column = column_of(path);
-      if (column != nullptr) type = column->type;
-      return column != nullptr;
-    },
-    [](const wchar_t* path) {
-      const std::lock_guard lock(pdh_side().mutex);
-      const CounterColumn* column = column_of(path);
-      return column == nullptr ? 0u : static_cast<std::uint32_t>(column->values.size());
-    },
-    [](const wchar_t* path, std::uint32_t index, const wchar_t*& name, std::uint64_t& raw, std::uint32_t& status) {
-      const std::lock_guard lock(pdh_side().mutex);
-      const CounterValue& value = column_of(path)->values[index];
-      pdh_side().name = windows::wide(value.instance);
-      name = pdh_side().name.c_str();
-      raw = value.raw;
-      status = value.valid ? 0 : 0xC0000BBA;
-    }};
-
-class PdhInPlace {
- public:
-  PdhInPlace() {
-    const HMODULE dll = GetModuleHandleW(L"pdh.dll");
-    REQUIRE(dll != nullptr);
-    set_ = reinterpret_cast<SetFakePdhHost>(reinterpret_cast<void*>(GetProcAddress(dll, "fake_pdh_host")));
-    REQUIRE(set_ != nullptr);
-    pdh_side().columns.clear();
-    set_(&kPdhHost);
-  }
-  PdhInPlace(const PdhInPlace&) = delete;
-  PdhInPlace& operator=(const PdhInPlace&) = delete;
-  ~PdhInPlace() { set_(nullptr); }
-
-  static void show(const std::vector<CounterColumn>& columns) {
-    const std::lock_guard lock(pdh_side().mutex);
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      const CounterPath& path = hyperv_counter_paths()[i];
-      if (columns[i].state == ColumnState::kRead)
-        pdh_side().columns["\\" + path.set + "(*)\\" + path.counter] = columns[i];
-    }
-  }
-
- private:
-  SetFakePdhHost set_ = nullptr;
-};
-
 template <class Condition>
 bool comes_true(const Condition& condition) {
   for (int i = 0; i < 3000 && !condition(); ++i) std::this_thread::sleep_for(Milliseconds{10});
   return condition();
-}
-
-std::string settings_of_size(std::uint64_t bytes) {
-  return R"(<INSTANCE CLASSNAME="Msvm_VirtualHardDiskSettingData"><PROPERTY NAME="MaxInternalSize" TYPE="uint64"><VALUE>)" +
-         std::to_string(bytes) + "</VALUE></PROPERTY></INSTANCE>";
 }
 
 }  // namespace
@@ -150,7 +83,7 @@ TEST_CASE("rows, missing classes, unknown properties, disk sizes and notices pas
     return host.rows({{class_name, {}, ""}})->tables[class_name];
   };
   wmi.disk_settings = [](const std::string& path) {
-    return path == "C:\\a.vhdx" ? std::optional(settings_of_size(10 << 20)) : std::nullopt;
+    return path == "C:\\a.vhdx" ? std::optional(fake::disk_settings_of(10 << 20)) : std::nullopt;
   };
   const fake::InPlace in_place(wmi);
   auto session = open_wmi_session(kHypervNamespace);
@@ -181,7 +114,7 @@ TEST_CASE("rows, missing classes, unknown properties, disk sizes and notices pas
 }
 
 TEST_CASE("counters pass through PDH with types and per-value status; a missing one costs itself", "[hyperv][wine]") {
-  const PdhInPlace pdh;
+  const fake::PdhInPlace pdh;
   HandClock clock;
   FakeHost host(clock);
   host.vms[FakeHost::id(1)] = {"web (1)", Power::kRunning, 1, 1000, 3, "C:\\a.vhdx"};
@@ -190,7 +123,7 @@ TEST_CASE("counters pass through PDH with types and per-value status; a missing 
   columns[1].values.front().valid = false;
   columns[2].state = ColumnState::kNotOffered;
   columns[2].values.clear();
-  PdhInPlace::show(columns);
+  fake::PdhInPlace::show(columns);
   auto query = open_pdh_counters(hyperv_counter_paths());
   REQUIRE(query.ok());
   Result<std::vector<CounterColumn>> read = (*query)->read();
@@ -203,10 +136,10 @@ TEST_CASE("counters pass through PDH with types and per-value status; a missing 
   }
   // More instances than the buffer of a moment ago holds, and none at all.
   host.vms[FakeHost::id(2)] = {"a name that is a good deal longer than the other one", Power::kRunning, 2, 1000, 64};
-  PdhInPlace::show(host.counters()->columns);
+  fake::PdhInPlace::show(host.counters()->columns);
   CHECK((*query)->read()->front().values.size() == 67);
   host.vms.clear();
-  PdhInPlace::show(host.counters()->columns);
+  fake::PdhInPlace::show(host.counters()->columns);
   read = (*query)->read();
   REQUIRE(read.ok());
   CHECK(read->front().state == ColumnState::kRead);
@@ -226,8 +159,8 @@ TEST_CASE("the source makes of COM and PDH what the sampler makes of the host it
     vm.nic.fill(7u * static_cast<unsigned>(n));
     vm.has_nic = n % 2 == 0;
   }
-  const PdhInPlace pdh;
-  PdhInPlace::show(host.counters()->columns);
+  const fake::PdhInPlace pdh;
+  fake::PdhInPlace::show(host.counters()->columns);
   fake::Wmi wmi;
   wmi.rows = [&](const std::string& class_name) -> std::optional<WmiRows> {
     WmiRow service;
@@ -235,7 +168,7 @@ TEST_CASE("the source makes of COM and PDH what the sampler makes of the host it
     if (class_name == "Msvm_ImageManagementService") return WmiRows{service};
     return host.rows({{class_name, {}, ""}})->tables[class_name];
   };
-  wmi.disk_settings = [](const std::string&) { return std::optional(settings_of_size(10 << 20)); };
+  wmi.disk_settings = [](const std::string&) { return std::optional(fake::disk_settings_of(10 << 20)); };
   const fake::InPlace in_place(wmi);
   NullLog log;
   HypervOptions options;

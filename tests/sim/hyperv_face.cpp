@@ -15,37 +15,6 @@ constexpr std::uint32_t kBulkCount = 0x10410500;
 constexpr std::uint32_t kCount32 = 0x00010000;
 constexpr const char* kController = "83F8638B-8DCA-4152-9EDA-2CA8B33039B4";
 
-class FaceReader final : public HypervReader {
- public:
-  FaceReader(std::shared_ptr<HypervFace::Host> host, const Clock& clock) : host_(std::move(host)), clock_(clock) {}
-
-  Result<Rows> rows(const std::vector<WmiQuery>& queries) override {
-    if (!host_->service) return Error{ErrorCode::kUnavailable, "the simulated WMI is away"};
-    Rows rows;
-    rows.asked = rows.answered = clock_.now().monotonic;
-    for (const WmiQuery& query : queries) rows.tables[query.class_name] = host_->tables[query.class_name];
-    return rows;
-  }
-  Result<Counters> counters() override {
-    if (!host_->counters) return Error{ErrorCode::kUnavailable, "the simulated counters are away"};
-    Counters counters;
-    counters.asked = counters.answered = clock_.now().monotonic;
-    counters.columns = host_->columns;
-    return counters;
-  }
-  std::map<std::string, std::uint64_t> disk_sizes(const std::vector<std::string>& paths) override {
-    std::map<std::string, std::uint64_t> sizes;
-    for (const std::string& path : paths) {
-      if (const auto found = host_->sizes.find(path); found != host_->sizes.end()) sizes.insert(*found);
-    }
-    return sizes;
-  }
-
- private:
-  const std::shared_ptr<HypervFace::Host> host_;
-  const Clock& clock_;
-};
-
 std::string upper(std::string text) {
   for (char& c : text) {
     if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
@@ -90,8 +59,7 @@ void HypervFace::restart() {
   tracker_ = std::make_shared<HypervTracker>(HypervTracker::Options{}, clock_);
   HypervSampler::Options options;
   options.notice_trail = Milliseconds{0};
-  sampler_ =
-      std::make_unique<HypervSampler>(options, std::make_unique<FaceReader>(host_, clock_), tracker_, clock_, log_);
+  sampler_ = std::make_unique<HypervSampler>(options, open_face_reader(host_, clock_), tracker_, clock_, log_);
   tracker_->connected();
 }
 

@@ -84,4 +84,8 @@ class HypervFace {
   std::unique_ptr<HypervSampler> sampler_;
 };
 
+// Asks what the host answers: directly, and on Windows through COM and PDH, by the very code that a Hyper-V host gets.
+// There the reader opened last is the one that is answered. `clock` must outlive it.
+std::unique_ptr<HypervReader> open_face_reader(std::shared_ptr<HypervFace::Host> host, const Clock& clock);
+
 }  // namespace nodemeter

@@ -7,6 +7,8 @@
 namespace nodemeter {
 
 struct FakePdhHost {
+  // The status that a pass over all counters ends with.
+  std::uint32_t (*collected)();
   // Whether "\Set(*)\Counter" is offered, and its type code.
   bool (*offered)(const wchar_t* path, std::uint32_t& type);
   // How many instances it has now; then each: its name (valid until the next call), raw value and status.

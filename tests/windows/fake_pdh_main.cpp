@@ -60,7 +60,9 @@ PDH_STATUS WINAPI FakeAddEnglishCounter(PDH_HQUERY, LPCWSTR path, DWORD_PTR, PDH
   return code(PDH_CSTATUS_NO_COUNTER);
 }
 
-PDH_STATUS WINAPI FakeCollectQueryData(PDH_HQUERY) { return the_host == nullptr ? code(PDH_NO_DATA) : ERROR_SUCCESS; }
+PDH_STATUS WINAPI FakeCollectQueryData(PDH_HQUERY) {
+  return the_host == nullptr ? code(PDH_NO_DATA) : code(the_host->collected());
+}
 
 PDH_STATUS WINAPI FakeGetCounterInfo(PDH_HCOUNTER counter, BOOLEAN, LPDWORD bytes, PDH_COUNTER_INFO_W* info) {
   if (info == nullptr || *bytes < sizeof(PDH_COUNTER_INFO_W)) {

@@ -23,6 +23,12 @@
 
 namespace nodemeter::fake {
 
+// Msvm_VirtualHardDiskSettingData of a disk that large, as the method answers.
+inline std::string disk_settings_of(std::uint64_t bytes) {
+  return R"(<INSTANCE CLASSNAME="Msvm_VirtualHardDiskSettingData"><PROPERTY NAME="MaxInternalSize" TYPE="uint64"><VALUE>)" +
+         std::to_string(bytes) + "</VALUE></PROPERTY></INSTANCE>";
+}
+
 // What the host answers. Any thread; functions are called under `mutex`.
 struct Wmi {
   std::mutex mutex;
