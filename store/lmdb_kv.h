@@ -1,4 +1,4 @@
-// KeyValue on LMDB (the only lmdb.h).
+// KeyValue on LMDB (store/lmdb_environment.h has the environment itself).
 //
 // Caveats that LMDB hands us, and what is done about each:
 //   one environment per process and directory  the agent shares one handle; the command line is another process
