@@ -32,6 +32,7 @@ struct FakeVm {
   std::uint32_t vcores = 2;
   std::string path{};  // Of its one disk; "": none.
   std::string state_changed = "1";
+  std::string notes{};
   bool migrating = false;
   std::uint64_t ticks = 0;  // Of each processor, 100 ns.
   std::array<std::uint64_t, kCountersMax> disk{};
@@ -116,6 +117,10 @@ class FakeHost final : public HypervReader {
     if (class_name == hyperv_class::kProcessor) {
       setting.set("InstanceID", prefix + "\\p\\0");
       setting.set("VirtualQuantity", std::to_string(vm.vcores));
+      rows.push_back(setting);
+    } else if (class_name == hyperv_class::kSettings && !vm.notes.empty()) {
+      setting.set("InstanceID", prefix);
+      setting.set("Notes", vm.notes);
       rows.push_back(setting);
     } else if (class_name == hyperv_class::kMemory) {
       setting.set("InstanceID", prefix + "\\m");
