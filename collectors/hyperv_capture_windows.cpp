@@ -25,8 +25,10 @@ Result<HypervCapture> capture_this_host() {
   std::this_thread::sleep_for(std::chrono::seconds{1});
   capture.passes.push_back(capture_pass(reader, *clock));
   std::vector<std::string> paths;
-  for (const auto& [vm, settings] : parse_settings(capture.passes.front().tables)) {
-    for (const HypervDisk& disk : settings.disks) paths.push_back(disk.path);
+  if (const auto all = parse_settings(capture.passes.front().tables); all) {
+    for (const auto& [vm, settings] : *all) {
+      for (const HypervDisk& disk : settings.disks) paths.push_back(disk.path);
+    }
   }
   capture.sizes = reader.disk_sizes(paths);
   return capture;

@@ -70,16 +70,19 @@ void HypervCounters::read_devices(const CounterColumn& column, std::size_t count
                                   Instances& into) {
   std::set<std::string> seen;
   for (const CounterValue& value : column.values) {
-    const std::string key = key_of(value.instance);
+    std::string_view instance = value.instance;
+    const bool twice = take_repeat_mark(instance);
+    const std::string key = key_of(instance);
     if (key.empty()) continue;
     Device& device = into[key];
     device.present = true;
-    device.ambiguous = device.ambiguous || !seen.insert(key).second;
+    device.ambiguous = device.ambiguous || !seen.insert(key).second || twice;
     device.counters[counter] = value.valid ? Reading{value.raw} : Reading{Absence::kVmBusy};
   }
 }
 
 HypervCounters::HypervCounters(const std::vector<CounterColumn>& columns) {
+  no_disk_.unread = no_nic_.unread = columns.size() != kColumns;
   if (columns.size() != kColumns) return;
   read_processors(columns[kGuestTime]);
 
@@ -90,8 +93,8 @@ HypervCounters::HypervCounters(const std::vector<CounterColumn>& columns) {
                                                                &writes};
   const std::array<const CounterColumn*, kCountersMax> nic = {&columns[kReceived], &columns[kSent],
                                                               &columns[kPacketsReceived], &columns[kPacketsSent]};
-  const auto disk_key = [](const std::string& instance) { return storage_key_of_instance(instance); };
-  const auto nic_key = [](const std::string& instance) -> std::string {
+  const auto disk_key = [](std::string_view instance) { return storage_key_of_instance(instance); };
+  const auto nic_key = [](std::string_view instance) -> std::string {
     const std::optional<AdapterInstance> adapter = parse_adapter_instance(instance);
     return adapter ? adapter->vm.text() + " " + adapter->adapter : std::string();
   };
@@ -101,6 +104,8 @@ HypervCounters::HypervCounters(const std::vector<CounterColumn>& columns) {
   for (std::size_t i = 0; i < kCountersMax; ++i) {
     no_disk_.counters[i] = why_absent(*disk[i]);
     no_nic_.counters[i] = why_absent(*nic[i]);
+    no_disk_.unread = no_disk_.unread || disk[i]->state == ColumnState::kFailed;
+    no_nic_.unread = no_nic_.unread || nic[i]->state == ColumnState::kFailed;
     read_devices(*disk[i], i, disk_key, disks_);
     read_devices(*nic[i], i, nic_key, nics_);
   }
@@ -143,36 +148,41 @@ void HypervCounters::read_processors(const CounterColumn& column) {
   }
 }
 
-void HypervCounters::name_machines(const std::vector<HypervMachine>& running) {
+template <class Use>
+void HypervCounters::for_names(const HypervMachine& machine, const Use& use) const {
+  if (machine.name.find_first_of(kUnreliable) != std::string::npos) {
+    for (const auto& [name, group] : processors_) {
+      if (name_fits_instance(machine.name, name)) use(name);
+    }
+    return;
+  }
+  std::string plain = machine.name;
+  std::transform(plain.begin(), plain.end(), plain.begin(), bracketed);
+  if (processors_.contains(plain)) use(plain);
+  if (plain != machine.name && processors_.contains(machine.name)) use(machine.name);
+}
+
+void HypervCounters::name_machines(const std::vector<HypervMachine>& running,
+                                   const std::vector<HypervMachine>& claims) {
   named_.clear();
   ambiguous_.clear();
-  std::map<std::string, std::vector<VmId>, std::less<>> owners;
-  const auto join = [&](const std::string& instance_name, const VmId& vm) { owners[instance_name].push_back(vm); };
+  std::map<std::string, std::set<VmId>, std::less<>> owners;
+  for (const HypervMachine& machine : claims) {
+    for_names(machine, [&](const std::string& name) { owners[name].insert(machine.vm); });
+  }
+  std::map<VmId, std::set<std::string>> names;
   for (const HypervMachine& machine : running) {
-    if (machine.name.find_first_of(kUnreliable) != std::string::npos) {
-      for (const auto& [name, group] : processors_) {
-        if (name_fits_instance(machine.name, name)) join(name, machine.vm);
-      }
-      continue;
-    }
-    std::string plain = machine.name;
-    std::transform(plain.begin(), plain.end(), plain.begin(), bracketed);
-    join(plain, machine.vm);
-    if (plain != machine.name && processors_.contains(machine.name)) join(machine.name, machine.vm);
+    for_names(machine, [&](const std::string& name) {
+      owners[name].insert(machine.vm);
+      names[machine.vm].insert(name);
+    });
   }
-  std::map<VmId, std::size_t> names;
-  for (const auto& [name, vms] : owners) {
-    for (const VmId& vm : vms) {
-      if (processors_.contains(name)) ++names[vm];
-      if (vms.size() > 1) ambiguous_.insert(vm);
-    }
-  }
-  for (const auto& [name, vms] : owners) {
-    if (vms.size() > 1 || !processors_.contains(name)) continue;
-    if (names[vms.front()] > 1) {
-      ambiguous_.insert(vms.front());
+  for (const auto& [vm, of_vm] : names) {
+    const auto shared = [&](const std::string& name) { return owners[name].size() > 1; };
+    if (of_vm.size() > 1 || std::any_of(of_vm.begin(), of_vm.end(), shared)) {
+      ambiguous_.insert(vm);
     } else {
-      named_[vms.front()] = name;
+      named_[vm] = *of_vm.begin();
     }
   }
 }
@@ -190,11 +200,6 @@ HypervCounters::Processors HypervCounters::processors(const VmId& vm) const {
   if (group.invalid) read.time_us = Absence::kVmBusy;
   if (!group.invalid && !group.repeated) read.time_us = static_cast<std::uint64_t>(group.ticks / kTicksPerUs);
   return read;
-}
-
-bool HypervCounters::shows_processors(std::string_view vm_name) const {
-  return std::any_of(processors_.begin(), processors_.end(),
-                     [&](const auto& group) { return name_fits_instance(vm_name, group.first); });
 }
 
 HypervCounters::Device HypervCounters::disk(const std::string& path) const {

@@ -30,6 +30,7 @@ class HypervCounters {
   struct Device {
     bool present = false;    // There is exactly one such instance.
     bool ambiguous = false;  // There are several, or it may be another machine's.
+    bool unread = false;     // Not present in a pass that could not read all of its counters: perhaps it is there.
     std::array<Reading, kCountersMax> counters{Absence::kReadFailed, Absence::kReadFailed, Absence::kReadFailed,
                                                Absence::kReadFailed};
     std::uint8_t operations_width_bits = 64;
@@ -37,7 +38,9 @@ class HypervCounters {
   };
 
   // Whose processors are whose goes by display names only. `running`: every machine that may have processors now.
-  void name_machines(const std::vector<HypervMachine>& running);
+  // `claims`: names that machines had a while ago, under which their processors may still be shown, or were when this
+  // pass was made.
+  void name_machines(const std::vector<HypervMachine>& running, const std::vector<HypervMachine>& claims);
 
   struct Processors {
     bool present = false;
@@ -46,8 +49,6 @@ class HypervCounters {
     std::set<std::uint32_t> numbers;
   };
   [[nodiscard]] Processors processors(const VmId& vm) const;
-  // Whether any processor's name fits.
-  [[nodiscard]] bool shows_processors(std::string_view vm_name) const;
   [[nodiscard]] Device disk(const std::string& path) const;
   [[nodiscard]] Device nic(const VmId& vm, const std::string& adapter) const;
 
@@ -60,6 +61,9 @@ class HypervCounters {
   };
   using Instances = std::map<std::string, Device, std::less<>>;
 
+  // Calls `use` with each name of processors that the machine's may have.
+  template <class Use>
+  void for_names(const HypervMachine& machine, const Use& use) const;
   void read_processors(const CounterColumn& column);
   template <class KeyOf>
   static void read_devices(const CounterColumn& column, std::size_t counter, const KeyOf& key_of, Instances& into);

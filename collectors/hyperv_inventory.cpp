@@ -164,10 +164,15 @@ std::map<VmId, std::string> parse_planned(const WmiTables& tables) {
   return planned;
 }
 
-std::map<VmId, HypervSettings> parse_settings(const WmiTables& tables) {
+Result<std::map<VmId, HypervSettings>> parse_settings(const WmiTables& tables) {
+  for (const char* always : {hyperv_class::kSettings, hyperv_class::kProcessor, hyperv_class::kMemory,
+                             hyperv_class::kStorage, hyperv_class::kSyntheticNic}) {
+    if (!tables.contains(always)) return Error{ErrorCode::kUnavailable, std::string("WMI shows no ") + always};
+  }
   std::map<VmId, HypervSettings> settings;
   for_settings(tables, hyperv_class::kSettings, [&](const SettingId& id, const WmiRow& row) {
     if (!id.device.empty()) return;
+    settings[id.vm].described = true;
     const auto notes = row.all().find("Notes");
     if (notes == row.all().end()) return;
     std::string& text = settings[id.vm].notes;
@@ -181,6 +186,7 @@ std::map<VmId, HypervSettings> parse_settings(const WmiTables& tables) {
   });
   for_settings(tables, hyperv_class::kMemory, [&](const SettingId& id, const WmiRow& row) {
     HypervSettings& vm = settings[id.vm];
+    vm.memory_given = row.number("VirtualQuantity").has_value();
     const std::string units(row.text("AllocationUnits"));
     const std::uint64_t quantity = row.number("VirtualQuantity").value_or(0);
     // "byte * 2^20" wherever it was seen; nothing else is taken for it.

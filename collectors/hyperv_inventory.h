@@ -63,6 +63,8 @@ struct HypervNic {
   std::string adapter;  // As in AdapterInstance.
 };
 struct HypervSettings {
+  bool described = false;     // Its row of kSettings was there,
+  bool memory_given = false;  // and that of kMemory.
   std::uint32_t vcores = 0;
   std::uint64_t memory_mib = 0;  // At start.
   bool dynamic_memory = false;
@@ -70,14 +72,18 @@ struct HypervSettings {
   std::optional<std::uint64_t> disk_mib;  // Of all disks; only where somebody asked the storage.
   std::vector<HypervDisk> disks;          // Ordered by id; no duplicates.
   std::vector<HypervNic> nics;            // Ordered by id; no duplicates.
+
+  // Otherwise not all of it is written yet, or not any more, and what is missing is not zero.
+  [[nodiscard]] bool whole() const { return described && memory_given && vcores > 0; }
 };
 
 // Machines in order of their ids, each once.
 std::vector<HypervMachine> parse_machines(const WmiTables& tables);
 // Machines that are on their way in, and their display names.
 std::map<VmId, std::string> parse_planned(const WmiTables& tables);
-// Of every machine that any row names. A machine without processor row has no vcores: its settings are not complete.
-std::map<VmId, HypervSettings> parse_settings(const WmiTables& tables);
+// Of every machine that any row names. kUnavailable: a class that every Hyper-V host has is not among the tables, and
+// without it disks or adapters would seem to be gone.
+Result<std::map<VmId, HypervSettings>> parse_settings(const WmiTables& tables);
 // Assigned memory in MiB.
 std::map<VmId, std::uint64_t> parse_assigned_memory(const WmiRows& summaries);
 

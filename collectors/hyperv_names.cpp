@@ -10,15 +10,14 @@ namespace {
 
 constexpr std::size_t kUuidChars = 36;
 
-// Takes "#<digits>" off the end.
-bool take_repeat_mark(std::string_view& text) {
-  const std::size_t at = text.rfind('#');
-  if (at == std::string_view::npos || !parse_u64(text.substr(at + 1))) return false;
-  text = text.substr(0, at);
+}  // namespace
+
+bool take_repeat_mark(std::string_view& instance) {
+  const std::size_t at = instance.rfind('#');
+  if (at == std::string_view::npos || !parse_u64(instance.substr(at + 1))) return false;
+  instance = instance.substr(0, at);
   return true;
 }
-
-}  // namespace
 
 std::string lower_case(std::string_view text) {
   std::string lower(text);
@@ -44,16 +43,17 @@ std::optional<ProcessorInstance> parse_processor_instance(std::string_view insta
 
 std::optional<AdapterInstance> parse_adapter_instance(std::string_view instance) {
   constexpr std::string_view kBetween = "--";
+  const bool twice = take_repeat_mark(instance);
   const std::size_t at = instance.rfind(kBetween);
   if (at == std::string_view::npos || at < kUuidChars + 1) return std::nullopt;
   const std::string_view adapter = instance.substr(at + kBetween.size());
   if (instance[at - kUuidChars - 1] != '_') return std::nullopt;
   const std::optional<VmId> vm = VmId::parse(instance.substr(at - kUuidChars, kUuidChars));
   if (!vm || vm->is_zero()) return std::nullopt;
-  if (const std::optional<Uuid> guid = Uuid::parse(adapter)) return AdapterInstance{*vm, guid->text()};
+  if (const std::optional<Uuid> guid = Uuid::parse(adapter)) return AdapterInstance{*vm, guid->text(), twice};
   const std::optional<std::uint64_t> index = parse_u64(adapter);
   if (!index) return std::nullopt;
-  return AdapterInstance{*vm, std::to_string(*index)};
+  return AdapterInstance{*vm, std::to_string(*index), twice};
 }
 
 std::string storage_key_of_instance(std::string_view instance) {

@@ -26,7 +26,8 @@ std::optional<ProcessorInstance> parse_processor_instance(std::string_view insta
 
 struct AdapterInstance {
   VmId vm;
-  std::string adapter;  // GUID in lower case, or a legacy adapter's index.
+  std::string adapter;          // GUID in lower case, or a legacy adapter's index.
+  bool numbered_twice = false;  // As of processors.
 };
 // Nothing: _Total, a switch, a physical adapter.
 std::optional<AdapterInstance> parse_adapter_instance(std::string_view instance);
@@ -35,6 +36,9 @@ std::optional<AdapterInstance> parse_adapter_instance(std::string_view instance)
 // it). `path` as settings show it.
 std::string storage_key_of_path(std::string_view path);
 std::string storage_key_of_instance(std::string_view instance);
+
+// Takes the "#<n>" off the end by which some readers tell instances of one name apart. False: there is none.
+bool take_repeat_mark(std::string_view& instance);
 
 struct SettingId {
   VmId vm;

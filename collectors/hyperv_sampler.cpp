@@ -64,8 +64,9 @@ Result<HypervSampler::Listing> HypervSampler::list() {
   }
   const std::map<VmId, std::string> planned = parse_planned(listing.rows.tables);
   for (const HypervMachine& machine : listing.machines) {
-    const bool incoming = machine.migrating && machine.power != Power::kRunning && tracker_->arriving(machine.vm);
-    const bool allocated = machine.allocated && !incoming && !planned.contains(machine.vm);
+    const bool moves = machine.migrating || planned.contains(machine.vm);
+    const bool incoming = moves && machine.power != Power::kRunning && tracker_->arriving(machine.vm);
+    const bool allocated = machine.allocated && !incoming;
     listing.standings.push_back({machine, allocated});
     if (machine.power != Power::kOff) listing.running.push_back(machine);
   }
@@ -91,9 +92,37 @@ Result<HypervSampler::Listing> HypervSampler::settled_list() {
       tracker_->wait_beyond(listing->mark, options_.notice_trail);
       if (!settled()) continue;
     }
+    if (Status right = check_list(*listing); !right) return right.error();
     tracker_->accept(listing->standings, listing->mark);
     return listing;
   }
+}
+
+// Whether the list can be all of them: a machine that nobody told to be gone and that still counts is missing from it,
+// for as long as the service reads what machines it has.
+Status HypervSampler::check_list(const Listing& listing) {
+  const auto listed = [&](const VmId& vm) {
+    return std::any_of(listing.machines.begin(), listing.machines.end(), [&](const auto& m) { return m.vm == vm; });
+  };
+  const auto missing = [&](const auto& entry) {
+    const Vm& vm = entry.second;
+    return vm.allocated && shows_adapter(counters_, vm) && !listed(entry.first) && tracker_->has(entry.first);
+  };
+  auto doubtful = std::find_if(vms_.begin(), vms_.end(), missing);
+  if (doubtful != vms_.end()) {
+    // It may have gone between the counters and the list.
+    const Result<HypervReader::Counters> again = reader_->counters();
+    if (again && !shows_adapter(HypervCounters(again->columns), doubtful->second)) doubtful = vms_.end();
+  }
+  if (doubtful == vms_.end()) {
+    doubted_since_.reset();
+    return Done{};
+  }
+  const MonotonicTime now = clock_.now().monotonic;
+  if (!doubted_since_) doubted_since_ = now;
+  if (now - *doubted_since_ >= options_.list_doubt_max) return Done{};
+  return Error{ErrorCode::kUnavailable,
+               "WMI lists no virtual machine " + doubtful->first.text() + ", which still runs"};
 }
 
 // Reads what machines are given, if anything says that it may have changed.
@@ -113,10 +142,11 @@ Status HypervSampler::read_settings(const std::vector<HypervMachine>& machines) 
   settings_missed_ = true;
   const Result<HypervReader::Rows> rows = reader_->rows(hyperv_setting_queries(std::nullopt));
   if (!rows) return rows.error();
-  std::map<VmId, HypervSettings> settings = parse_settings(rows->tables);
+  Result<std::map<VmId, HypervSettings>> settings = parse_settings(rows->tables);
+  if (!settings) return settings.error();
   for (const HypervMachine& machine : machines) {
-    const auto found = settings.find(machine.vm);
-    const bool complete = found != settings.end() && found->second.vcores > 0;
+    const auto found = settings->find(machine.vm);
+    const bool complete = found != settings->end() && found->second.whole();
     Vm& vm = vms_[machine.vm];
     // Gone meanwhile, or not all of it written yet: what was known goes on.
     if (!complete && vm.settings.vcores > 0) continue;
@@ -154,21 +184,25 @@ void HypervSampler::read_sizes() {
 
 Status HypervSampler::take_over(const Listing& listing) {
   if (Status read = read_settings(listing.machines); !read) return read;
-  stopped_ = tracker_->take_stopped();
+  absences_ = tracker_->take_absences();
+  left_out_ = false;
   for (auto& [id, vm] : vms_) vm.listed = false;
   for (const HypervTracker::Standing& standing : listing.standings) {
     const auto found = vms_.find(standing.machine.vm);
     if (found == vms_.end()) {
       if (!standing.allocated) continue;
-      // Nobody can say what is allocated, and leaving the machine out would make it free.
-      settings_missed_ = true;
-      return Error{ErrorCode::kUnavailable, "no settings of virtual machine " + standing.machine.vm.text()};
+      // Nobody can say what is allocated to it. It costs no other machine a reading, and the sample says that one may
+      // be missing.
+      settings_missed_ = left_out_ = true;
+      log_.debug("no settings of a virtual machine", {{"vm", standing.machine.vm.text()}});
+      continue;
     }
     Vm& vm = found->second;
     const bool fresh = vm.machine.vm.is_zero() || !vm.allocated;
     vm.listed = true;
     vm.allocated = standing.allocated;
     follow_process(vm, standing.machine, listing, fresh);
+    if (vm.process_new) assigned_memory_.erase(standing.machine.vm);  // The process before had it.
     vm.machine = standing.machine;
   }
   std::erase_if(vms_, [](const auto& entry) { return !entry.second.listed; });
@@ -184,7 +218,8 @@ void HypervSampler::follow_process(Vm& vm, const HypervMachine& now, const Listi
   const bool on_fell = was_on && before.on && now.on && *now.on < *before.on;
   const bool other_process = was_on && before.process != now.process;
   // Without a process number the on-time has to tell.
-  const bool stopped = stopped_.contains(now.vm);
+  const bool stopped = absences_.off.contains(now.vm);
+  const bool was_off = !before.vm.is_zero() && before.power == Power::kOff && !absences_.left.contains(now.vm);
   const bool replaced = other_process || (on_fell && now.process == 0);
   vm.just_started = now.on && listing.rows.answered - *now.on > counters_asked_;
   if (now.power == Power::kOff || !vm.allocated) {
@@ -199,9 +234,13 @@ void HypervSampler::follow_process(Vm& vm, const HypervMachine& now, const Listi
   vm.processors.clear();
   vm.processors_name.clear();
   vm.process_new = true;
+  if (!now.on) vm.just_started = true;  // Nothing proves the contrary.
   vm.began.reset();
   if (now.on) vm.began = std::max(MonotonicTime{}, listing.rows.asked - *now.on);
-  vm.origin = !listed_before_ ? Origin::kFirstSight : replaced && !stopped ? Origin::kReplaced : Origin::kStartedHere;
+  vm.origin = !listed_before_        ? Origin::kFirstSight
+              : replaced && !stopped ? Origin::kReplaced
+              : stopped || was_off   ? Origin::kStartedHere
+                                     : Origin::kCame;
   if (vm.origin == Origin::kStartedHere && vm.began && *vm.began + kOnTimeSlack < *listed_before_) {
     vm.origin = Origin::kCame;
   }
@@ -221,6 +260,7 @@ std::uint64_t HypervSampler::run_of(const Vm& vm, const DeviceKey& key, const De
   name.text(key.second);
   name.text(device.instance);
   name.u8(device.variant);
+  if (device.contested_ms != 0) name.u64(static_cast<std::uint64_t>(device.contested_ms));
   return std::max<std::uint64_t>(1, ByteReader(digest_of({name.take()}).view()).u64());
 }
 
@@ -237,10 +277,12 @@ bool HypervSampler::fell(const Device& before, const HypervCounters::Device& now
 // Names the run of a device that is there for the first time in this process, and decides when it began.
 void HypervSampler::bind(const Vm& vm, const DeviceKey& key, Device& device, const HypervCounters::Device& read) const {
   device.bound = true;
+  if (device.contested) return;
   const auto former = vm.former.find(key);
   if (vm.process_new && vm.origin == Origin::kReplaced) {
     // The machine never was seen without a process: only a fall proves that these counters are new ones.
-    const bool anew = former != vm.former.end() && fell(former->second, read);
+    const bool same = former != vm.former.end() && former->second.instance == device.instance;
+    const bool anew = same && fell(former->second, read);
     if (anew && vm.began && previous_) device.begun = std::max(*vm.began, *previous_);
   } else if (vm.process_new) {
     if (vm.origin != Origin::kCame) device.begun = vm.began;
@@ -248,6 +290,19 @@ void HypervSampler::bind(const Vm& vm, const DeviceKey& key, Device& device, con
     // Plugged in since the sample before. Behind a disk that has another file now nobody knows what was counted.
     device.begun = previous_;
   }
+}
+
+// An image file that is another's, too, is read as nobody's; whatever it counts by then is not this machine's alone.
+void HypervSampler::contest(DeviceKind kind, Device& device, bool ambiguous) const {
+  if (kind != DeviceKind::kDisk) return;  // Instances of processors and adapters are each of one machine.
+  if (ambiguous && !device.contested) {
+    device.bound = false;
+    device.moved = true;
+    device.contested_ms = counters_answered_.time_since_epoch().count();
+    device.begun.reset();
+    device.last = {};
+  }
+  device.contested = ambiguous;
 }
 
 void HypervSampler::add_device(Vm& vm, DeviceKind kind, const std::string& id, const std::string& instance,
@@ -263,10 +318,14 @@ void HypervSampler::add_device(Vm& vm, DeviceKind kind, const std::string& id, c
   device.shown_before = shown_before;
   if (counted_) device.variant = read.variant;
   device.seen = true;
+  contest(kind, device, read.ambiguous);
   if (read.ambiguous) read.counters.fill(Absence::kReadFailed);
   // What was read is of the process before.
   if (vm.just_started) read.counters.fill(Absence::kVmBusy);
   if (!device.bound) bind(vm, key, device, read);
+  // Without an on-time, only what is not there yet tells that nothing counts from zero.
+  const bool unproven = vm.origin == Origin::kCame || vm.origin == Origin::kReplaced || device.contested;
+  if (vm.process_new && !vm.began && unproven) read.counters.fill(Absence::kNotOffered);
   // While WMI is away: perhaps another process, of which WMI will tell.
   if (away_ && fell(device, read)) read.counters.fill(Absence::kReadFailed);
   for (std::size_t i = 0; i < kCountersMax; ++i) {
@@ -283,8 +342,8 @@ void HypervSampler::add_device(Vm& vm, DeviceKind kind, const std::string& id, c
   reading.devices.push_back(std::move(shown));
 }
 
-// The processors' time as a device with one counter. A sum is comparable with the one before only if it is of the same
-// processors, or of more.
+// The processors' time as a device with one counter. Counters are known to miss some processors, and a sum without
+// them is no baseline for one with them. So it is the sum of as many as the machine was given, or nothing.
 HypervCounters::Device HypervSampler::processors_of(Vm& vm) {
   const HypervCounters::Processors read = counters_.processors(vm.machine.vm);
   HypervCounters::Device device;
@@ -292,31 +351,24 @@ HypervCounters::Device HypervSampler::processors_of(Vm& vm) {
   device.present = read.present;
   device.ambiguous = read.ambiguous;
   if (!std::holds_alternative<std::uint64_t>(read.time_us)) return device;
-  // Instances may keep a name that the machine has given up, so a new name counts once it is nobody else's.
-  if (vm.processors_name != vm.machine.name) {
-    const bool others = counted_before_ && !vm.process_new && counters_before_.shows_processors(vm.machine.name);
-    if (others && !vm.processors_name.empty()) {
-      device.counters[kCpuTimeUs] = Absence::kReadFailed;
-      return device;
-    }
-    vm.processors_name = vm.machine.name;
-  }
-  const bool fewer =
-      !std::includes(read.numbers.begin(), read.numbers.end(), vm.processors.begin(), vm.processors.end());
-  if (fewer && read.numbers.size() != vm.settings.vcores) {
+  const auto holds = [](const auto& all, const auto& some) {
+    return std::includes(all.begin(), all.end(), some.begin(), some.end());
+  };
+  const bool comparable = holds(read.numbers, vm.processors) || holds(vm.processors, read.numbers);
+  if (read.numbers.size() < vm.settings.vcores || !comparable) {
     device.counters[kCpuTimeUs] = Absence::kReadFailed;
     return device;
   }
+  const bool more = read.numbers.size() > vm.settings.vcores;
+  vm.processors_instance = more ? std::to_string(read.numbers.size()) : "";
+  vm.processors_name = vm.machine.name;
   vm.processors = read.numbers;
   return device;
 }
 
-bool HypervSampler::shows_devices(const Vm& vm) const {
-  if (counters_.processors(vm.machine.vm).present) return true;
-  const auto shows_disk = [&](const HypervDisk& disk) { return counters_.disk(disk.path).present; };
-  const auto shows_nic = [&](const HypervNic& nic) { return counters_.nic(vm.machine.vm, nic.adapter).present; };
-  return std::any_of(vm.settings.nics.begin(), vm.settings.nics.end(), shows_nic) ||
-         std::any_of(vm.settings.disks.begin(), vm.settings.disks.end(), shows_disk);
+bool HypervSampler::shows_adapter(const HypervCounters& counters, const Vm& vm) {
+  return std::any_of(vm.settings.nics.begin(), vm.settings.nics.end(),
+                     [&](const HypervNic& nic) { return counters.nic(vm.machine.vm, nic.adapter).present; });
 }
 
 // ---- The sample
@@ -344,16 +396,21 @@ VmReading HypervSampler::reading_of(Vm& vm) {
   if (vm.machine.power == Power::kOff) return reading;
   reading.process_began = vm.began;
   for (auto& [key, device] : vm.devices) device.seen = false;
-  add_device(vm, DeviceKind::kCpu, "vcpus", "", processors_of(vm), true, reading);
+  const HypervCounters::Device processors = processors_of(vm);
+  add_device(vm, DeviceKind::kCpu, "vcpus", vm.processors_instance, processors, true, reading);
+  const auto was_there = [](const HypervCounters::Device& before) { return before.present || before.unread; };
   for (const HypervDisk& disk : vm.settings.disks) {
     HypervCounters::Device read = counters_.disk(disk.path);
     const std::string instance = storage_key_of_path(disk.path);
-    read.ambiguous = read.ambiguous || disk_users_[instance] > 1;
-    add_device(vm, DeviceKind::kDisk, disk.id, instance, read, counters_before_.disk(disk.path).present, reading);
+    read.ambiguous = read.ambiguous || is_contested(vm, instance);
+    add_device(vm, DeviceKind::kDisk, disk.id, instance, read, was_there(counters_before_.disk(disk.path)), reading);
   }
   for (const HypervNic& nic : vm.settings.nics) {
-    add_device(vm, DeviceKind::kNic, nic.id, nic.adapter, counters_.nic(vm.machine.vm, nic.adapter),
-               counters_before_.nic(vm.machine.vm, nic.adapter).present, reading);
+    HypervCounters::Device read = counters_.nic(vm.machine.vm, nic.adapter);
+    const auto same = [&](const HypervNic& other) { return other.adapter == nic.adapter; };
+    read.ambiguous = read.ambiguous || std::count_if(vm.settings.nics.begin(), vm.settings.nics.end(), same) > 1;
+    add_device(vm, DeviceKind::kNic, nic.id, nic.adapter, read,
+               was_there(counters_before_.nic(vm.machine.vm, nic.adapter)), reading);
   }
   std::erase_if(vm.devices, [](const auto& entry) { return !entry.second.seen; });
   vm.process_new = false;
@@ -361,13 +418,28 @@ VmReading HypervSampler::reading_of(Vm& vm) {
   return reading;
 }
 
+// Counters are older than the list, so whoever had a name or a file at the sample before may still be meant by them.
 void HypervSampler::join(const std::vector<HypervMachine>& running) {
-  counters_.name_machines(running);
-  disk_users_.clear();
+  std::vector<HypervMachine> claims = std::exchange(running_, running);
+  for (const auto& [id, vm] : vms_) {
+    if (vm.machine.power == Power::kOff || vm.processors_name.empty()) continue;
+    claims.push_back(vm.machine);
+    claims.back().name = vm.processors_name;  // Nobody knows when instances follow a machine that is renamed.
+  }
+  counters_.name_machines(running, claims);
+  disk_users_before_ = std::exchange(disk_users_, {});
   for (const auto& [id, vm] : vms_) {
     if (vm.machine.power == Power::kOff) continue;
-    for (const HypervDisk& disk : vm.settings.disks) ++disk_users_[storage_key_of_path(disk.path)];
+    for (const HypervDisk& disk : vm.settings.disks) disk_users_[storage_key_of_path(disk.path)].push_back(id);
   }
+}
+
+bool HypervSampler::is_contested(const Vm& vm, const std::string& instance) const {
+  const auto now = disk_users_.find(instance);
+  if (now != disk_users_.end() && now->second.size() > 1) return true;
+  const auto before = disk_users_before_.find(instance);
+  return before != disk_users_before_.end() && std::any_of(before->second.begin(), before->second.end(),
+                                                           [&](const VmId& user) { return user != vm.machine.vm; });
 }
 
 Result<Sample> HypervSampler::complete_sample(const Listing& listing) {
@@ -375,14 +447,16 @@ Result<Sample> HypervSampler::complete_sample(const Listing& listing) {
   read_sizes();
   join(listing.running);
   Sample sample;
+  if (left_out_) sample.inventory = Inventory::kKnownOnly;
   for (auto& [id, vm] : vms_) {
     if (vm.allocated) sample.vms.push_back(reading_of(vm));
   }
   finish(sample, listing.mark);
+  previous_ = sample.taken_at;
   return sample;
 }
 
-// WMI is away. A machine of which a device still counts is proven to be here; of the others nobody knows, so they are
+// WMI is away. A machine of which an adapter still counts is proven to be here; of the others nobody knows, so they are
 // not listed.
 Result<Sample> HypervSampler::known_only_sample(const Error& reason) {
   if (!previous_ || !counted_) return reason;
@@ -397,7 +471,8 @@ Result<Sample> HypervSampler::known_only_sample(const Error& reason) {
   Sample sample;
   sample.inventory = Inventory::kKnownOnly;
   for (auto& [id, vm] : vms_) {
-    if (vm.allocated && vm.machine.power != Power::kOff && shows_devices(vm)) sample.vms.push_back(reading_of(vm));
+    if (vm.allocated && vm.machine.power != Power::kOff && shows_adapter(counters_, vm))
+      sample.vms.push_back(reading_of(vm));
   }
   finish(sample, tracker_->mark());
   sample.events_unbroken = false;
@@ -411,7 +486,6 @@ void HypervSampler::finish(Sample& sample, std::uint64_t mark) {
     const auto vm = vms_.find(event.vm);
     if (event.levels && !event.levels->disk_mib && vm != vms_.end()) event.levels->disk_mib = disk_mib_of(vm->second);
   }
-  if (sample.inventory == Inventory::kComplete) previous_ = sample.taken_at;
 }
 
 }  // namespace nodemeter

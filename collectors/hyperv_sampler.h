@@ -2,14 +2,16 @@
 //
 // One sample: counters first, then the list of machines, so that a machine whose process began after the counters were
 // read is told from the one before it. What machines are given is read again when something says that it changed. If
-// WMI is away, machines of which counters still show a device go on as known, and the sample says kKnownOnly.
+// WMI is away, machines of which counters still show an adapter go on as known, and the sample says kKnownOnly: an
+// adapter's instance has the machine's GUID, while names and paths may be another's by now. A list without a machine
+// whose adapter still counts is none: the service was just started and has not found its machines yet.
 //
 // Runs. A counter run is one device of one worker process; its name holds the boot, the machine, the process and the
 // device, and nothing that a restart of the agent would forget. What a reset, a restore or a migration does to counters
 // is not relied upon: within a process a fall is left to the meter, which bills nothing of it. A run counts from zero
-// only where something shows that its counters began since: the machine was off or not here before, its device was not
-// there before, or the counters of its new process read less than those of its last. Otherwise, as for machines that
-// came by migration, the first reading is a baseline.
+// only where something shows that its counters began since: the machine was seen off, here, its device was not there
+// before, or the counters of its new process read less than those of its last. Otherwise, as for machines that came or
+// may have come by migration, the first reading is a baseline. So it is behind an image file that was another's, too.
 //
 // Threads: as Source.
 
@@ -39,6 +41,8 @@ class HypervSampler final : public Source {
     Milliseconds notice_trail{100};
     // Settings are read again after this long even if nothing says that they changed.
     Milliseconds settings_age_max{60'000};
+    // How long a list that lacks a machine whose adapter still counts is not believed.
+    Milliseconds list_doubt_max{60'000};
   };
   // `tracker` receives the notices. `clock` and `log` must outlive the sampler.
   HypervSampler(Options options, std::unique_ptr<HypervReader> reader, std::shared_ptr<HypervTracker> tracker,
@@ -53,9 +57,12 @@ class HypervSampler final : public Source {
   struct Device {
     std::string instance;  // Its key among the counters; a change of it is a new run.
     std::uint8_t variant = 0;
-    bool bound = false;         // Its run is named and its beginning decided.
-    bool moved = false;         // Its instance was another one before.
-    bool shown_before = false;  // Its instance was among the counters of the sample before.
+    // Its instance was, or may have been, another machine's, too: what it counted until then is not told apart.
+    bool contested = false;
+    std::int64_t contested_ms = 0;  // When that began; part of the run's name, so that it is never the one before.
+    bool bound = false;             // Its run is named and its beginning decided.
+    bool moved = false;             // Its instance was another one before.
+    bool shown_before = false;      // Its instance was among the counters of the sample before.
     bool seen = false;
     std::optional<MonotonicTime> begun;
     std::array<std::optional<std::uint64_t>, kCountersMax> last;  // As read.
@@ -65,7 +72,7 @@ class HypervSampler final : public Source {
     kFirstSight,   // There was no sample before.
     kStartedHere,  // The machine was off or not here in the sample before.
     kReplaced,     // Another process of the machine ran in the sample before.
-    kCame,         // It runs longer than it has been here: by migration, or a restored on-time.
+    kCame,         // On when first seen here, or for longer than it has been here: perhaps by migration.
   };
   struct Vm {
     HypervMachine machine;
@@ -78,6 +85,7 @@ class HypervSampler final : public Source {
     bool process_new = false;            // Not in a sample yet.
     std::string processors_name;         // Under which its processors were read.
     std::set<std::uint32_t> processors;  // Those that were read.
+    std::string processors_instance;     // Of their sum: more of them than it was given are another run.
     bool just_started = false;           // After the counters were read: they are of what was before.
     std::map<DeviceKey, Device> devices;
     std::map<DeviceKey, Device> former;  // Of the process before, if it was replaced unseen.
@@ -92,6 +100,7 @@ class HypervSampler final : public Source {
 
   Result<Listing> list();
   Result<Listing> settled_list();
+  Status check_list(const Listing& listing);
   Status read_settings(const std::vector<HypervMachine>& machines);
   Status take_over(const Listing& listing);
   void follow_process(Vm& vm, const HypervMachine& now, const Listing& listing, bool fresh) const;
@@ -100,6 +109,7 @@ class HypervSampler final : public Source {
 
   static bool fell(const Device& before, const HypervCounters::Device& now);
   void bind(const Vm& vm, const DeviceKey& key, Device& device, const HypervCounters::Device& read) const;
+  void contest(DeviceKind kind, Device& device, bool ambiguous) const;
   void add_device(Vm& vm, DeviceKind kind, const std::string& id, const std::string& instance,
                   HypervCounters::Device read, bool shown_before, VmReading& reading);
   HypervCounters::Device processors_of(Vm& vm);
@@ -107,7 +117,8 @@ class HypervSampler final : public Source {
   [[nodiscard]] std::optional<std::uint64_t> disk_mib_of(const Vm& vm) const;
   VmReading reading_of(Vm& vm);
   [[nodiscard]] std::uint64_t run_of(const Vm& vm, const DeviceKey& key, const Device& device) const;
-  [[nodiscard]] bool shows_devices(const Vm& vm) const;
+  [[nodiscard]] bool is_contested(const Vm& vm, const std::string& instance) const;
+  static bool shows_adapter(const HypervCounters& counters, const Vm& vm);
 
   Result<Sample> complete_sample(const Listing& listing);
   Result<Sample> known_only_sample(const Error& reason);
@@ -122,10 +133,12 @@ class HypervSampler final : public Source {
 
   std::map<VmId, Vm> vms_;
   std::map<VmId, std::uint64_t> assigned_memory_;
-  std::map<std::string, std::uint64_t> sizes_;     // Of image files.
-  std::map<std::string, std::size_t> disk_users_;  // How many running machines have the same image file.
-  std::map<VmId, std::string> configured_;         // When each machine's configuration last changed.
-  std::set<VmId> stopped_;                         // Seen without a process since the sample before.
+  std::map<std::string, std::uint64_t> sizes_;  // Of image files.
+  // Running machines by image file, a machine for each place where it has it: now, and at the sample before.
+  std::map<std::string, std::vector<VmId>> disk_users_, disk_users_before_;
+  std::vector<HypervMachine> running_;      // At the sample before.
+  std::map<VmId, std::string> configured_;  // When each machine's configuration last changed.
+  HypervTracker::Absences absences_;        // Since the sample before.
   std::optional<MonotonicTime> settings_read_;
   bool settings_missed_ = false;
 
@@ -135,8 +148,10 @@ class HypervSampler final : public Source {
   bool counted_before_ = false;     // and for some sample before.
   MonotonicTime counters_asked_{};
   MonotonicTime counters_answered_{};
-  std::optional<MonotonicTime> previous_;       // taken_at of the last sample that listed all machines.
+  std::optional<MonotonicTime> previous_;       // taken_at of the last sample for which all were listed.
   std::optional<MonotonicTime> listed_before_;  // When its list was asked for.
+  std::optional<MonotonicTime> doubted_since_;  // The list of machines.
+  bool left_out_ = false;                       // A machine is here, and what it is given could never be read.
   bool away_ = false;
 };
 

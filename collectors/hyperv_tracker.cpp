@@ -9,6 +9,12 @@ namespace {
 
 constexpr std::int64_t kClockMoves = 500;  // Milliseconds; less is drift.
 
+// The offset from UTC in an instant as WMI writes it, "yyyymmddhhmmss.ffffff+ooo".
+std::string_view zone_of(std::string_view instant) {
+  constexpr std::size_t kZoneAt = 21;
+  return instant.substr(std::min(instant.size(), kZoneAt));
+}
+
 }  // namespace
 
 Levels levels_of(const HypervSettings& settings, Power power) {
@@ -43,7 +49,7 @@ void HypervTracker::push(Machine& machine, VmEventKind kind, std::string how, Mo
   event.how = std::move(how);
   event.name = machine.known.name;
   event.at = machine.last_event = std::max({machine.last_event, floor_, at});
-  if (settings && settings->vcores > 0) {
+  if (settings && settings->whole()) {
     event.levels = levels_of(*settings, machine.known.power);
     if (options_.trust_notes) {
       if (Owner owner = owner_from_notes(settings->notes); owner.known) event.owner = std::move(owner);
@@ -113,18 +119,24 @@ void HypervTracker::notice(const WmiNotice& notice, const std::optional<HypervSe
     stamp_ = std::clamp(notice.came, floor_, std::max(floor_, clock_.now().monotonic));
     Machine& machine = machines_[now->vm];
     const bool was_urgent = std::exchange(urgent_, false);
-    // Both are instants as WMI writes them, of one offset: text order is time order, unless the clock was set back.
+    // Instants of one zone: text order is time order, unless the clock was set back.
     const std::int64_t offset = wall_offset_ms();
-    const bool comparable = machine.wall_offset_ms - offset < kClockMoves;
+    const bool one_zone =
+        now->state_changed.empty() || zone_of(now->state_changed) == zone_of(machine.known.state_changed);
+    const bool comparable = one_zone && machine.wall_offset_ms - offset < kClockMoves;
     const bool stale = comparable && !machine.known.vm.is_zero() && now->state_changed < machine.known.state_changed;
     if (notice.kind == WmiNotice::Kind::kDeleted) {
       machine.noticed = mark_;
-      stopped_.insert(now->vm);
+      absences_.off.erase(now->vm);
+      absences_.left.insert(now->vm);
       remove(machine, *now);
     } else if (!stale) {
       machine.noticed = mark_;
       machine.wall_offset_ms = offset;
-      if (now->power == Power::kOff) stopped_.insert(now->vm);
+      if (now->power == Power::kOff) {
+        absences_.off.insert(now->vm);
+        absences_.left.erase(now->vm);
+      }
       change(machine, *now, notice.kind == WmiNotice::Kind::kCreated, settings);
     }
     urgent = urgent_;
@@ -160,9 +172,9 @@ bool HypervTracker::take_changed() {
   return std::exchange(changed_, false);
 }
 
-std::set<VmId> HypervTracker::take_stopped() {
+HypervTracker::Absences HypervTracker::take_absences() {
   const std::lock_guard lock(mutex_);
-  return std::exchange(stopped_, {});
+  return std::exchange(absences_, {});
 }
 
 std::uint64_t HypervTracker::mark() const {
@@ -180,6 +192,12 @@ bool HypervTracker::arriving(const VmId& vm) const {
   const auto known = machines_.find(vm);
   return known == machines_.end() || known->second.known.vm.is_zero() ||
          (known->second.came_in && !known->second.allocated);
+}
+
+bool HypervTracker::has(const VmId& vm) const {
+  const std::lock_guard lock(mutex_);
+  const auto known = machines_.find(vm);
+  return known != machines_.end() && known->second.allocated;
 }
 
 bool HypervTracker::explains(const std::vector<Standing>& listed) const {

@@ -48,8 +48,12 @@ class HypervTracker {
   bool take_urgency();
   // True once after something about machines' settings may have changed.
   bool take_changed();
-  // Machines of which notices told, since the last call, that they were off or not here.
-  std::set<VmId> take_stopped();
+  // Machines that notices showed without a process since the last call.
+  struct Absences {
+    std::set<VmId> off;   // Whatever they run now was started since, and here.
+    std::set<VmId> left;  // Not here, and not seen off after that: what came back may have been on elsewhere.
+  };
+  Absences take_absences();
   // A mark in the stream of notices; grows with each.
   [[nodiscard]] std::uint64_t mark() const;
 
@@ -65,6 +69,8 @@ class HypervTracker {
   void accept(const std::vector<Standing>& listed, std::uint64_t mark);
   // Whether this machine is known to be on its way in: it is here, and somebody else's until it runs.
   [[nodiscard]] bool arriving(const VmId& vm) const;
+  // Whether it is allocated here as far as lists and notices told.
+  [[nodiscard]] bool has(const VmId& vm) const;
   [[nodiscard]] bool unbroken() const;
 
   TakenNotices take(std::uint64_t mark);
@@ -100,7 +106,7 @@ class HypervTracker {
   bool gap_ = true;
   bool urgent_ = false;
   bool changed_ = true;
-  std::set<VmId> stopped_;
+  Absences absences_;
 };
 
 }  // namespace nodemeter

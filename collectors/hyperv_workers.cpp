@@ -61,9 +61,10 @@ struct HypervWorkers::Pump {
 std::optional<HypervSettings> read_settings_of(WmiSession& session, const VmId& vm) {
   const Result<WmiTables> tables = read_tables(session, hyperv_setting_queries(vm));
   if (!tables) return std::nullopt;
-  std::map<VmId, HypervSettings> all = parse_settings(*tables);
-  const auto found = all.find(vm);
-  if (found == all.end()) return std::nullopt;
+  Result<std::map<VmId, HypervSettings>> all = parse_settings(*tables);
+  if (!all) return std::nullopt;
+  const auto found = all->find(vm);
+  if (found == all->end()) return std::nullopt;
   HypervSettings settings = std::move(found->second);
   std::uint64_t disk_mib = 0;
   for (const HypervDisk& disk : settings.disks) {
@@ -134,13 +135,15 @@ std::map<std::string, std::uint64_t> HypervWorkers::disk_sizes(const std::vector
     }
   }
   if (!wanted.empty()) {
-    // Each size counts as soon as it is there, whoever still waits.
+    // Each size counts as soon as it is there, whoever still waits, unless somebody asked and was answered since.
     const auto task = [wanted, sizes = sizes_](WmiSession& session) -> Status {
       for (const std::string& path : wanted) {
+        const auto asked_at = steady_clock::now();
         const Result<std::string> xml = session.virtual_disk_settings(path);
         if (!xml && xml.error().code == ErrorCode::kUnavailable) return xml.error();
         const std::lock_guard lock(sizes->mutex);
         Sizes::Size& size = sizes->known[path];
+        if (size.read_at > asked_at) continue;
         if (xml) size.bytes = parse_virtual_disk_size(*xml);
         size.read_at = steady_clock::now();
       }

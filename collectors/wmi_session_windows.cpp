@@ -280,9 +280,13 @@ class ComSession final : public WmiSession {
         rows.push_back(row_of(*object, query.properties));
       }
       refused_ = is(result, WBEM_E_INVALID_QUERY);
+      if (is(result, WBEM_S_FALSE)) return rows;
+      // A class that was found and an instance that was not: gone while it was being read, with whatever follows it.
+      if (result == kSomethingMissing) return Error{ErrorCode::kUnavailable, query.class_name + ": cut short"};
       if (FAILED(result)) return failed(query.class_name, result);
       if (is(result, WBEM_S_TIMEDOUT)) return Error{ErrorCode::kUnavailable, query.class_name + ": no answer"};
-      if (result != WBEM_S_NO_ERROR) return rows;
+      // Any other kind of success is of a part only.
+      if (result != WBEM_S_NO_ERROR) return failed(query.class_name, result);
     }
   }
 

@@ -25,7 +25,9 @@ Sample sampled(std::unique_ptr<HypervReader> reader, const Clock& clock) {
 HypervCapture captured(HypervReader& reader, const Clock& clock) {
   HypervCapture capture;
   capture.passes.push_back(capture_pass(reader, clock));
-  for (const auto& [vm, settings] : parse_settings(capture.passes.front().tables)) {
+  const auto all = parse_settings(capture.passes.front().tables);
+  REQUIRE(all.ok());
+  for (const auto& [vm, settings] : *all) {
     for (const HypervDisk& disk : settings.disks) capture.sizes[disk.path] = 10u << 20;
   }
   return capture;

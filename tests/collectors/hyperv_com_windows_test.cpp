@@ -94,6 +94,12 @@ TEST_CASE("rows, missing classes, unknown properties, disk sizes and notices pas
   CHECK(*rows == WmiRows{host.row(FakeHost::id(1))});
   CHECK(rows->front().number("ProcessID") == 4'000'000'000u);
   CHECK((*session)->rows(hyperv_machine_queries().back()).error().code == ErrorCode::kNotFound);
+  // What ends in any other way than with its last row is no answer, and least of all a class that does not exist.
+  for (const HRESULT end : {static_cast<HRESULT>(WBEM_E_NOT_FOUND), static_cast<HRESULT>(WBEM_S_PARTIAL_RESULTS)}) {
+    wmi.rows_end = end;
+    CHECK((*session)->rows(machines).error().code == ErrorCode::kUnavailable);
+  }
+  wmi.rows_end = S_FALSE;
   // An older Windows does not know each property: the others are read nevertheless.
   wmi.unknown_properties = {"ReplicationMode"};
   wmi.queries = 0;

@@ -38,6 +38,11 @@ struct FakeVm {
   std::array<std::uint64_t, kCountersMax> disk{};
   std::array<std::uint64_t, kCountersMax> nic{};
   bool has_nic = false;
+  bool listed = true;             // Among the rows of machines.
+  bool described = true;          // Its settings are there.
+  std::string counter_name = {};  // Under which its processors are shown, if another one.
+  bool tells_on_time = true;
+  std::uint64_t assigned_mib = 0;  // Of dynamic memory; 0: it has none.
 };
 
 class FakeHost final : public HypervReader {
@@ -49,6 +54,7 @@ class FakeHost final : public HypervReader {
   bool wmi_away = false;
   bool counters_away = false;
   bool has_classes = true;
+  std::string missing_class;
   std::uint32_t timer_type = 0x20510500;
   std::map<std::size_t, CounterColumn> instead;  // Of these columns.
 
@@ -70,7 +76,7 @@ class FakeHost final : public HypervReader {
     row.set("TimeOfLastConfigurationChange", std::to_string(vm.vcores) + "/" + std::to_string(vm.path.size()));
     if (vm.power == Power::kOff) return row;
     row.set("ProcessID", std::to_string(vm.process));
-    row.set("OnTimeInMilliseconds", std::to_string(clock_.ms - vm.began_ms));
+    if (vm.tells_on_time) row.set("OnTimeInMilliseconds", std::to_string(clock_.ms - vm.began_ms));
     return row;
   }
 
@@ -80,7 +86,7 @@ class FakeHost final : public HypervReader {
     Rows answer;
     answer.asked = answer.answered = clock_.now().monotonic;
     for (const WmiQuery& query : queries) {
-      if (!has_classes) continue;
+      if (!has_classes || query.class_name == missing_class) continue;
       WmiRows& rows = answer.tables[query.class_name];
       for (const auto& [id, vm] : vms) add_row(query.class_name, id, vm, rows);
     }
@@ -111,10 +117,18 @@ class FakeHost final : public HypervReader {
   static constexpr const char* kAdapter = "3E6E9C29-55F6-44C7-AC81-A10E8039000E";
 
   void add_row(const std::string& class_name, const VmId& id, const FakeVm& vm, WmiRows& rows) const {
-    if (class_name == hyperv_class::kSystem) rows.push_back(row(id));
+    if (class_name == hyperv_class::kSystem && vm.listed) rows.push_back(row(id));
+    if (!vm.described) return;
     WmiRow setting;
     const std::string prefix = "Microsoft:" + id.text();
-    if (class_name == hyperv_class::kProcessor) {
+    if (class_name == hyperv_class::kSettings) {
+      setting.set("InstanceID", prefix);
+      rows.push_back(setting);
+    } else if (class_name == hyperv_class::kSummary) {
+      setting.set("Name", id.text());
+      setting.set("MemoryUsage", std::to_string(vm.assigned_mib));
+      rows.push_back(setting);
+    } else if (class_name == hyperv_class::kProcessor) {
       setting.set("InstanceID", prefix + "\\p\\0");
       setting.set("VirtualQuantity", std::to_string(vm.vcores));
       rows.push_back(setting);
@@ -125,6 +139,7 @@ class FakeHost final : public HypervReader {
     } else if (class_name == hyperv_class::kMemory) {
       setting.set("InstanceID", prefix + "\\m");
       setting.set("VirtualQuantity", "1024");
+      setting.set("DynamicMemoryEnabled", vm.assigned_mib != 0 ? "true" : "false");
       rows.push_back(setting);
     } else if (class_name == hyperv_class::kStorage && !vm.path.empty()) {
       setting.set("InstanceID", prefix + "\\c\\0\\0\\L");
@@ -138,8 +153,9 @@ class FakeHost final : public HypervReader {
   }
 
   static void add_values(const VmId& id, const FakeVm& vm, std::vector<CounterColumn>& columns) {
+    const std::string& name = vm.counter_name.empty() ? vm.name : vm.counter_name;
     for (std::uint32_t n = 0; n < vm.vcores; ++n) {
-      columns[0].values.push_back({vm.name + ":Hv VP " + std::to_string(n), vm.ticks, true});
+      columns[0].values.push_back({name + ":Hv VP " + std::to_string(n), vm.ticks, true});
     }
     std::string instance = vm.path;
     for (char& c : instance) c = c == '\\' ? '-' : c;

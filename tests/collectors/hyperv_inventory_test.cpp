@@ -116,9 +116,10 @@ TEST_CASE("settings are joined by GUID; ISO images, floppies, checkpoints and te
                                     disk("2\\0\\L", "Virtual Floppy Disk", "C:\\a.vfd")};
   tables[hyperv_class::kSyntheticNic] = {setting("\\3E6E9C29-55F6-44C7-AC81-A10E8039000E")};
   tables[hyperv_class::kLegacyNic] = {setting("\\0C6D9C29-55F6-44C7-AC81-A10E8039000F\\0")};
-  const std::map<VmId, HypervSettings> all = parse_settings(tables);
-  const auto found = all.find(*VmId::parse(kGuid));
-  REQUIRE(found != all.end());
+  const auto all = parse_settings(tables);
+  REQUIRE(all.ok());
+  const auto found = all->find(*VmId::parse(kGuid));
+  REQUIRE(found != all->end());
   const HypervSettings& vm = found->second;
   CHECK(vm.vcores == 4);
   CHECK(vm.memory_mib == 8192);
@@ -130,6 +131,13 @@ TEST_CASE("settings are joined by GUID; ISO images, floppies, checkpoints and te
   CHECK(vm.nics[0].adapter == "0");
   CHECK(vm.nics[1].adapter == "3e6e9c29-55f6-44c7-ac81-a10e8039000e");
   CHECK(owner_from_notes(vm.notes).known);
+  CHECK(vm.whole());
+  // Without a class of devices all of them would seem to be gone; without its own rows a machine would be free.
+  WmiTables cut = tables;
+  cut.erase(hyperv_class::kStorage);
+  CHECK(parse_settings(cut).error().code == ErrorCode::kUnavailable);
+  tables[hyperv_class::kMemory].clear();
+  CHECK_FALSE(parse_settings(tables)->at(*VmId::parse(kGuid)).whole());
 }
 
 TEST_CASE("notes are an owner if all of them is one, and nobody's otherwise", "[hyperv]") {

@@ -36,6 +36,7 @@ TEST_CASE("a processor's instance is parsed from the right, whatever its machine
 TEST_CASE("an adapter's instance leads to its machine by GUID", "[hyperv]") {
   CHECK(adapter("Opnsense_Netzwerkkarte_4AB43180-FCFA-46FD-A5A0-55069A2AA367--A5C2FAFC-5C96-42DF-94CE-5A8C87C7E5CE") ==
         "4ab43180-fcfa-46fd-a5a0-55069a2aa367 a5c2fafc-5c96-42df-94ce-5a8c87c7e5ce");
+  CHECK(parse_adapter_instance("a_n_4AB43180-FCFA-46FD-A5A0-55069A2AA367--0#1")->numbered_twice);
   // A legacy adapter has an index.
   CHECK(adapter("SV101_Aeltere Netzwerkkarte_398CBF99-B122-4351-AF61-22B1AF493715--1") ==
         "398cbf99-b122-4351-af61-22b1af493715 1");

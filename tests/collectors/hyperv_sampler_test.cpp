@@ -100,11 +100,11 @@ TEST_CASE("CPU of machines that share a display name is not read, and never shar
   CHECK(cpu(sample, 1) == Reading{Absence::kReadFailed});
   CHECK(cpu(sample, 2) == Reading{Absence::kReadFailed});
   CHECK(cpu(sample, 3) == Reading{std::uint64_t{200}});
-  // Off, its namesake has no processors.
+  // Off, its namesake has no processors; but those that were read before the list may still be its.
   s.vm(2).power = Power::kOff;
   s.vm(1).ticks = 500;
-  sample = s.read();
-  CHECK(cpu(sample, 1) == Reading{std::uint64_t{100}});
+  CHECK(cpu(s.read(), 1) == Reading{Absence::kReadFailed});
+  CHECK(cpu(s.read(), 1) == Reading{std::uint64_t{100}});
   // Nobody guesses which one "#1" is.
   s.host->instead[0] = {ColumnState::kRead, 0x20510500, "", {{"web:Hv VP 0", 10, true}, {"web:Hv VP 0#1", 10, true}}};
   CHECK(cpu(s.read(), 1) == Reading{Absence::kReadFailed});
@@ -146,7 +146,83 @@ TEST_CASE("an image file that two machines run with is nobody's", "[hyperv]") {
   s.vm(2) = {"b", Power::kRunning, 101, 1000, 1, "C:\\shared.vhdx"};
   CHECK(device(s.read(), 1, DeviceKind::kDisk).counters[0] == Reading{Absence::kReadFailed});
   s.vm(2).power = Power::kOff;
+  CHECK(device(s.read(), 1, DeviceKind::kDisk).counters[0] == Reading{Absence::kReadFailed});
   CHECK(device(s.read(), 1, DeviceKind::kDisk).counters[0] == Reading{std::uint64_t{0}});
+}
+
+TEST_CASE("what an image file counted while two machines ran with it is billed to neither", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"a", Power::kRunning, 100, 1000, 1, "C:\\shared.vhdx"};
+  s.vm(1).disk = {100, 100, 100, 100};
+  const Sample alone = s.read();
+  s.vm(2) = {"b", Power::kRunning, 101, s.clock.ms + 1, 1, "C:\\shared.vhdx"};
+  s.notify(2, WmiNotice::Kind::kCreated);
+  const Sample both = s.read();
+  CHECK_FALSE(device(both, 2, DeviceKind::kDisk).begun);
+  s.host->vms.erase(FakeHost::id(1));
+  s.vm(2).disk = {900, 900, 900, 900};
+  s.read();
+  CHECK_FALSE(device(s.read(), 2, DeviceKind::kDisk).begun);
+  CHECK(device(both, 1, DeviceKind::kDisk).run != device(alone, 1, DeviceKind::kDisk).run);
+}
+
+TEST_CASE("an image file that goes from one machine to another is not read while it may be either's", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"a", Power::kRunning, 100, 1000, 1, "C:\\a.vhdx"};
+  s.vm(1).disk = {100, 100, 100, 100};
+  s.read();
+  s.host->vms.erase(FakeHost::id(1));
+  s.vm(2) = {"b", Power::kRunning, 101, 1000, 1, "C:\\a.vhdx"};
+  s.vm(2).disk = {100, 100, 100, 100};  // Still the other's.
+  CHECK(device(s.read(), 2, DeviceKind::kDisk).counters[0] == Reading{Absence::kReadFailed});
+  const Sample later = s.read();
+  CHECK(device(later, 2, DeviceKind::kDisk).counters[0] == Reading{std::uint64_t{100}});
+  CHECK_FALSE(device(later, 2, DeviceKind::kDisk).begun);
+}
+
+TEST_CASE("processors are nobody's while one who had their name may be meant", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).ticks = 1000;
+  s.read();
+  // The counters were read while the one was still here, the list is of the other.
+  s.host->vms.erase(FakeHost::id(1));
+  s.vm(2) = {"web"};
+  s.vm(2).ticks = 1000;
+  CHECK(cpu(s.read(), 2) == Reading{Absence::kReadFailed});
+  CHECK(cpu(s.read(), 2) == Reading{std::uint64_t{200}});
+  // Renamed, its instances may keep its old name, which another machine has taken; that one's are not shown.
+  s.vm(2).name = "other";
+  s.vm(2).counter_name = "web";
+  s.read();
+  s.vm(3) = {"web"};
+  s.vm(3).counter_name = "not shown";
+  s.read();
+  CHECK(cpu(s.read(), 3) == Reading{Absence::kReadFailed});
+  // Shown under its new name, it has given up the old one.
+  s.vm(2).counter_name = s.vm(3).counter_name = "";
+  s.read();
+  CHECK(cpu(s.read(), 2) == Reading{std::uint64_t{200}});
+  CHECK(cpu(s.read(), 3) == Reading{std::uint64_t{0}});
+}
+
+TEST_CASE("a sum of processors of which some were missing is no baseline for all of them", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web", Power::kRunning, 100, 1000, 4, ""};
+  s.vm(1).ticks = 1'000'000;
+  s.host->instead[0] = {ColumnState::kRead, 0x20510500, "", {{"web:Hv VP 0", 1'000'000, true}}};
+  CHECK(cpu(s.read(), 1) == Reading{Absence::kReadFailed});
+  s.host->instead.clear();
+  const Sample whole = s.read();
+  CHECK(cpu(whole, 1) == Reading{std::uint64_t{400'000}});
+  // More than it was given: another sum.
+  s.host->instead[0] = {ColumnState::kRead, 0x20510500, "", {}};
+  for (int n = 0; n < 5; ++n) {
+    s.host->instead[0].values.push_back({"web:Hv VP " + std::to_string(n), 1'000'000, true});
+  }
+  const Sample more = s.read();
+  CHECK(device(more, 1, DeviceKind::kCpu).run != device(whole, 1, DeviceKind::kCpu).run);
+  CHECK_FALSE(device(more, 1, DeviceKind::kCpu).begun);
 }
 
 TEST_CASE("a machine that starts while it is watched counts from its start by its on-time", "[hyperv]") {
@@ -205,6 +281,78 @@ TEST_CASE("counters that were read before a machine's process began are not its"
   s.vm(1).began_ms = s.clock.ms + 10'050;
   s.host->lag_ms = 100;
   CHECK(cpu(s.read(), 1) == Reading{Absence::kVmBusy});
+  // Nor can they be proven to be without an on-time; a process that was replaced has a baseline even so.
+  s.vm(1).process = 102;
+  s.vm(1).tells_on_time = false;
+  CHECK(cpu(s.read(), 1) == Reading{Absence::kNotOffered});
+  CHECK(cpu(s.read(), 1) == Reading{std::uint64_t{0}});
+}
+
+TEST_CASE("a disk of a new process that has another file, too, is not measured by the file before", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web", Power::kRunning, 100, 1000, 1, "C:\\a.vhdx"};
+  s.vm(1).disk = {100, 100, 100, 100};
+  s.read();
+  s.vm(1).process = 101;
+  s.vm(1).began_ms = s.clock.ms + 5000;
+  s.vm(1).path = "C:\\a_1B2A.avhdx";
+  s.vm(1).disk = {50, 50, 50, 50};
+  CHECK_FALSE(device(s.read(), 1, DeviceKind::kDisk).begun);
+}
+
+TEST_CASE("a list that lacks a machine whose adapter still counts is not believed for a while", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).has_nic = true;
+  s.vm(2) = {"off"};
+  s.vm(2).power = Power::kOff;
+  s.read();
+  s.vm(1).listed = s.vm(2).listed = false;  // The service was started anew and has not found its machines.
+  for (int i = 0; i < 6; ++i) {
+    const Sample sample = s.read();
+    CHECK(sample.inventory == Inventory::kKnownOnly);
+    CHECK(sample.events.empty());
+    CHECK(find(sample, 1) != nullptr);
+    CHECK(find(sample, 2) == nullptr);
+  }
+  s.vm(1).listed = s.vm(2).listed = true;
+  CHECK(s.read().vms.size() == 2);
+  // What was told to be gone is.
+  s.notify(1, WmiNotice::Kind::kDeleted);
+  s.vm(1).listed = false;
+  CHECK(s.read().inventory == Inventory::kComplete);
+}
+
+TEST_CASE("a machine whose settings cannot be read costs no other machine a reading", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(2) = {"broken"};
+  s.vm(2).described = false;
+  s.read();
+  Sample sample = s.read();
+  CHECK(sample.inventory == Inventory::kKnownOnly);
+  CHECK(sample.events_unbroken);
+  CHECK(cpu(sample, 1) == Reading{std::uint64_t{0}});
+  CHECK(find(sample, 2) == nullptr);
+  s.vm(2).described = true;
+  sample = s.read();
+  CHECK(sample.inventory == Inventory::kComplete);
+  CHECK_FALSE(device(sample, 2, DeviceKind::kCpu).begun);
+  // An answer without all disks is no answer.
+  s.host->missing_class = hyperv_class::kStorage;
+  s.vm(1).vcores = 3;
+  sample = s.read();
+  CHECK(sample.inventory == Inventory::kKnownOnly);
+}
+
+TEST_CASE("memory that was assigned to the process before is not the next one's", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).assigned_mib = 9000;
+  CHECK(s.read().vms.front().levels.memory_mib == 9000);
+  s.vm(1).process = 101;
+  s.host->missing_class = hyperv_class::kSummary;
+  CHECK(s.read().vms.front().levels.memory_mib == 1024);
 }
 
 TEST_CASE("a machine that came by migration begins with a baseline", "[hyperv]") {
@@ -217,6 +365,31 @@ TEST_CASE("a machine that came by migration begins with a baseline", "[hyperv]")
   const Sample sample = s.read();
   CHECK_FALSE(device(sample, 1, DeviceKind::kCpu).begun);
   CHECK(find(sample, 1)->process_began == MonotonicTime{Milliseconds{1000}});
+  // Whether an on-time goes on with a migration is not documented: only who was seen off was started here.
+  s.vm(3) = {"new on-time"};
+  s.vm(3).began_ms = s.clock.ms + 1000;
+  s.notify(3, WmiNotice::Kind::kCreated);
+  CHECK_FALSE(device(s.read(), 3, DeviceKind::kCpu).begun);
+  s.vm(4) = {"made here"};
+  s.vm(4).power = Power::kOff;
+  s.notify(4, WmiNotice::Kind::kCreated);
+  s.vm(4).power = Power::kRunning;
+  s.vm(4).began_ms = s.clock.ms + 1000;
+  s.vm(4).state_changed = "2";
+  s.clock.ms += 1000;
+  s.notify(4, WmiNotice::Kind::kChanged);
+  CHECK(device(s.read(), 4, DeviceKind::kCpu).begun == MonotonicTime{Milliseconds{s.vm(4).began_ms}});
+  // Off here, then gone, then back: it may have been on elsewhere.
+  s.vm(4).power = Power::kOff;
+  s.vm(4).state_changed = "3";
+  s.notify(4, WmiNotice::Kind::kChanged);
+  s.notify(4, WmiNotice::Kind::kDeleted);
+  s.vm(4).power = Power::kRunning;
+  s.vm(4).process = 200;
+  s.vm(4).began_ms = s.clock.ms + 1000;
+  s.vm(4).state_changed = "4";
+  s.notify(4, WmiNotice::Kind::kCreated);
+  CHECK_FALSE(device(s.read(), 4, DeviceKind::kCpu).begun);
 }
 
 TEST_CASE("what is on its way in is not allocated, and what leaves is until it is gone", "[hyperv]") {
@@ -268,6 +441,19 @@ TEST_CASE("a machine whose coming was not told is found by the list, not made up
   CHECK(find(sample, 1)->process_began == MonotonicTime{Milliseconds{s.vm(1).began_ms}});
 }
 
+TEST_CASE("an instant of another zone's clock is not taken for an older one", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).state_changed = "20261025025959.000000+120";
+  s.read();
+  s.vm(1).power = Power::kOff;
+  s.vm(1).state_changed = "20261025020500.000000+060";  // Five minutes later, after the end of summer time.
+  s.notify(1, WmiNotice::Kind::kChanged);
+  const Sample sample = s.read();
+  REQUIRE(sample.events.size() == 1);
+  CHECK(sample.events.front().kind == VmEventKind::kStopped);
+}
+
 TEST_CASE("a notice that is older than the list says nothing", "[hyperv]") {
   Site s;
   s.vm(1) = {"web"};
@@ -289,9 +475,12 @@ TEST_CASE("while WMI is away machines that still count go on, and nothing that f
   Site s;
   s.vm(1) = {"web"};
   s.vm(1).ticks = 1000;
+  s.vm(1).has_nic = true;
   s.vm(2) = {"db"};
+  s.vm(2).has_nic = true;
   s.vm(3) = {"off"};
   s.vm(3).power = Power::kOff;
+  s.vm(4) = {"no adapter", Power::kRunning, 104, 1000, 1, "C:\\a.vhdx"};  // Its name and its file may be another's.
   const std::uint64_t run = device(s.read(), 1, DeviceKind::kCpu).run;
   s.host->wmi_away = true;
   s.host->vms.erase(FakeHost::id(2));
@@ -373,6 +562,14 @@ TEST_CASE("an adapter that is plugged in counts from zero since the sample befor
   s.vm(1).vcores = 3;  // Makes the configuration another one.
   const Sample after = s.read();
   CHECK(device(after, 1, DeviceKind::kNic).begun == before.taken_at);
+  // If the pass before could not read adapters, it may have been there.
+  s.vm(2) = {"db"};
+  s.host->instead[7] = {ColumnState::kFailed, 0, "", {}};
+  s.read();
+  s.host->instead.clear();
+  s.vm(2).has_nic = true;
+  s.vm(2).vcores = 3;
+  CHECK_FALSE(device(s.read(), 2, DeviceKind::kNic).begun);
 }
 
 TEST_CASE("the same runs have the same names after the agent began anew", "[hyperv]") {

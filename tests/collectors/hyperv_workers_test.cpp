@@ -57,7 +57,8 @@ class StageSession final : public WmiSession {
     if (stage_->away) return Error{ErrorCode::kUnavailable, "away"};
     if (query.class_name == hyperv_class::kPlanned) return Error{ErrorCode::kNotFound, "no such class"};
     WmiRow row;
-    row.set("InstanceID", "Microsoft:" + FakeHost::id(1).text() + "\\x");
+    const char* device = query.class_name == hyperv_class::kSettings ? "" : "\\x";
+    row.set("InstanceID", "Microsoft:" + FakeHost::id(1).text() + device);
     row.set("VirtualQuantity", "2");
     return WmiRows{row};
   }

@@ -41,7 +41,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   HypervMachine machine;
   machine.vm.bytes[0] = 1;
   if (const auto processor = parse_processor_instance(text)) machine.name = processor->vm_name;
-  counters.name_machines({machine});
+  counters.name_machines({machine}, {});
   NM_ASSERT(!std::holds_alternative<std::uint64_t>(counters.processors(machine.vm).time_us));
   return 0;
 }

@@ -112,11 +112,11 @@ WmiRow HypervFace::machine_row(const VmId& vm, const Machine& machine, const std
   return row;
 }
 
-// --- What happens
-// -----------------------------------------------------------------------------------------------------
+// ---- What happens
 
 HypervSettings HypervFace::settings_of(const VmEvent& event) const {
   HypervSettings settings;
+  settings.described = settings.memory_given = true;
   settings.vcores = event.levels->vcores;
   settings.memory_mib = event.levels->memory_mib;
   settings.disk_mib = event.levels->disk_mib;
@@ -149,11 +149,16 @@ void HypervFace::notify(const VmEvent& event) {
     notice.row.set("OperationalStatus", WmiRow::Values{"2", "32774"});
   }
   const bool created = notice.kind == WmiNotice::Kind::kCreated;
+  if (created && event.how != "migrated" && event.levels->power != Power::kOff) {  // Machines are made off.
+    WmiNotice made = notice;
+    made.row = machine_row(event.vm, machine, display_name(event.vm, event.name), Power::kOff);
+    tracker_->notice(made, settings_of(event));
+    notice.kind = WmiNotice::Kind::kChanged;
+  }
   tracker_->notice(notice, created ? std::optional(settings_of(event)) : std::nullopt);
 }
 
-// --- What is there
-// ----------------------------------------------------------------------------------------------------
+// ---- What is there
 
 void HypervFace::add_value(std::size_t column, const std::string& instance, const Reading& reading) {
   const auto* value = std::get_if<std::uint64_t>(&reading);

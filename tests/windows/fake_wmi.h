@@ -38,6 +38,7 @@ struct Wmi {
   std::set<std::string> unknown_properties;  // A query that names one is refused.
   std::deque<WmiNotice> notices;
   HRESULT connects = S_OK;
+  HRESULT rows_end = S_FALSE;  // Of what comes after the last row.
   int queries = 0;
 };
 
@@ -239,7 +240,7 @@ class Services final : public Object<IWbemServices> {
       return S_OK;
     }
     std::optional<WmiRows> rows = wmi_.rows(class_name);
-    const HRESULT end = rows ? S_FALSE : static_cast<HRESULT>(WBEM_E_INVALID_CLASS);
+    const HRESULT end = rows ? wmi_.rows_end : static_cast<HRESULT>(WBEM_E_INVALID_CLASS);
     *found = new RowEnumerator(rows.value_or(WmiRows{}), end);
     return S_OK;
   }
