@@ -1,5 +1,7 @@
 #include "agent/simulation.h"
 
+#include <utility>
+
 #include "platform/digest.h"
 #include "store/entry_codec.h"
 
@@ -30,18 +32,8 @@ Result<Sample> WorldSource::read_all() {
     cut();
     return Error{ErrorCode::kUnavailable, "the simulated hypervisor service is down"};
   }
-  const ClockReading now = clock_.now();
-  Sample sample;
-  sample.boot = now.boot;
-  sample.taken_at = now.monotonic;
-  sample.wall = now.utc;
-  sample.clock_synchronised = now.synchronised;
-  sample.events_unbroken = unbroken_;
-  sample.events = world_.take_events(now.monotonic);
-  sample.vms = world_.readings(now.monotonic);
-  unbroken_ = true;
   ++samples_;
-  return sample;
+  return world_.take_sample(clock_.now(), std::exchange(unbroken_, true));
 }
 
 void SimulatedAggregator::begin(UploadRequest request) {

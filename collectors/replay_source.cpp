@@ -4,6 +4,7 @@
 #include <fstream>
 #include <string>
 
+#include "collectors/sample_moves.h"
 #include "collectors/trace.h"
 #include "platform/contract.h"
 
@@ -75,10 +76,7 @@ class ReplaySource final : public Source {
   // The current line with its instants on the clock.
   [[nodiscard]] Sample moved(const ClockReading& now, bool unbroken, std::vector<VmEvent> events) const {
     Sample sample = current_;
-    sample.boot = now.boot;
-    sample.taken_at = now.monotonic;
-    sample.wall = now.utc;
-    sample.clock_synchronised = now.synchronised;
+    put_instants(sample, now);
     sample.events_unbroken = unbroken;
     sample.events = std::move(events);
     for (VmReading& vm : sample.vms) {

@@ -24,11 +24,15 @@ void follow_moves(Sample& sample, const std::map<VmId, std::optional<Power>>& mo
   }
 }
 
+void put_instants(Sample& sample, const ClockReading& now) {
+  sample.boot = now.boot;
+  sample.taken_at = now.monotonic;
+  sample.wall = now.utc;
+  sample.clock_synchronised = now.synchronised;
+}
+
 void finish_sample(Sample& sample, TakenNotices taken, bool first) {
-  sample.boot = taken.now.boot;
-  sample.taken_at = taken.now.monotonic;
-  sample.wall = taken.now.utc;
-  sample.clock_synchronised = taken.now.synchronised;
+  put_instants(sample, taken.now);
   sample.events_unbroken = taken.unbroken && !first;
   sample.events = std::move(taken.events);
   follow_moves(sample, taken.moved);

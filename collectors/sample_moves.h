@@ -1,4 +1,4 @@
-// How notices that came before and while a sample was being read become part of it. Pure.
+// How its instants, and notices that came before and while it was being read, become part of a sample. Pure.
 
 #pragma once
 
@@ -18,6 +18,9 @@ struct TakenNotices {
   // What became of VMs with notices since the mark: nothing for those that are not allocated any more.
   std::map<VmId, std::optional<Power>> moved;
 };
+
+// The sample is of that moment.
+void put_instants(Sample& sample, const ClockReading& now);
 
 // `moved`: VMs with such events, and what they are now. The events are right, so the readings follow them.
 void follow_moves(Sample& sample, const std::map<VmId, std::optional<Power>>& moved);

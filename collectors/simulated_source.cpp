@@ -1,5 +1,7 @@
 #include "collectors/simulated_source.h"
 
+#include <utility>
+
 #include "collectors/world.h"
 
 namespace nodemeter {
@@ -14,16 +16,7 @@ class SimulatedSource final : public Source {
   Result<Sample> read_all() override {
     const ClockReading now = clock_.now();
     world_.advance_to(world_.scenario().start + (now.monotonic - origin_));
-    Sample sample;
-    sample.boot = now.boot;
-    sample.taken_at = now.monotonic;
-    sample.wall = now.utc;
-    sample.clock_synchronised = now.synchronised;
-    sample.events_unbroken = read_before_;
-    sample.events = world_.take_events(now.monotonic);
-    sample.vms = world_.readings(now.monotonic);
-    read_before_ = true;
-    return sample;
+    return world_.take_sample(now, std::exchange(read_before_, true));
   }
 
   [[nodiscard]] std::string description() const override { return "simulated"; }

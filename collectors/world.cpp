@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "collectors/sample_moves.h"
 #include "platform/contract.h"
 
 namespace nodemeter {
@@ -214,6 +215,15 @@ std::vector<DeviceReading> World::devices(const Machine& machine, MonotonicTime 
     add(DeviceKind::kDisk, disk.id, values(disk.per_s), kCountersMax);
   for (const ScenarioNic& nic : machine.script->nics) add(DeviceKind::kNic, nic.id, values(nic.per_s), kCountersMax);
   return readings;
+}
+
+Sample World::take_sample(const ClockReading& clock, bool events_unbroken) {
+  Sample sample;
+  put_instants(sample, clock);
+  sample.events_unbroken = events_unbroken;
+  sample.events = take_events(clock.monotonic);
+  sample.vms = readings(clock.monotonic);
+  return sample;
 }
 
 std::vector<VmReading> World::readings(MonotonicTime monotonic) const {

@@ -43,9 +43,8 @@ class World {
   void power_off();
   void power_on();
 
-  // What a hypervisor shows now, with `monotonic` for now(). The events since the last take_events().
-  [[nodiscard]] std::vector<VmReading> readings(MonotonicTime monotonic) const;
-  std::vector<VmEvent> take_events(MonotonicTime monotonic);
+  // What a hypervisor shows now, and the events since the last sample; `clock` says what now() is called there.
+  Sample take_sample(const ClockReading& clock, bool events_unbroken);
   void drop_events() { events_.clear(); }
 
   // Keyed by hours since 1970 and VM; licence is a property of the VM.
@@ -73,6 +72,8 @@ class World {
   void integrate(UtcTime to);
   void apply(const ScenarioEvent& event);
   void begin_run(Machine& machine, UtcTime at);
+  [[nodiscard]] std::vector<VmReading> readings(MonotonicTime monotonic) const;
+  std::vector<VmEvent> take_events(MonotonicTime monotonic);
   void report(const Machine& machine, VmEventKind kind, const std::string& how);
   [[nodiscard]] Levels levels(const Machine& machine) const;
   [[nodiscard]] std::vector<DeviceReading> devices(const Machine& machine, MonotonicTime monotonic) const;

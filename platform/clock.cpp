@@ -1,8 +1,22 @@
 #include "platform/clock.h"
 
+#include "platform/system_clock.h"
+
 namespace nodemeter {
 
 namespace {
+
+class SystemClock final : public Clock {
+ public:
+  [[nodiscard]] ClockReading now() const override {
+    ClockReading reading = read_system_clocks();
+    reading.boot = boot_;
+    return reading;
+  }
+
+ private:
+  const BootId boot_ = read_boot_id();
+};
 
 class AcceleratedClock final : public Clock {
  public:
@@ -24,6 +38,8 @@ class AcceleratedClock final : public Clock {
 };
 
 }  // namespace
+
+std::unique_ptr<Clock> system_clock() { return std::make_unique<SystemClock>(); }
 
 std::unique_ptr<Clock> accelerated_clock(std::unique_ptr<Clock> base, std::uint32_t speed) {
   return std::make_unique<AcceleratedClock>(std::move(base), speed);

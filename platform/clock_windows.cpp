@@ -2,21 +2,13 @@
 
 #include <algorithm>
 
-#include "platform/clock.h"
 #include "platform/digest.h"
+#include "platform/system_clock.h"
 #include "platform/windows_api.h"
 
 namespace nodemeter {
 
 namespace {
-
-// The system counts in units of 100 ns; its calendar begins in 1601.
-constexpr std::int64_t kUnitsPerMillisecond = 10'000;
-constexpr std::int64_t kMillisecondsFrom1601To1970 = 11'644'473'600'000;
-
-Milliseconds milliseconds(std::uint64_t units) {
-  return Milliseconds(static_cast<std::int64_t>(units) / kUnitsPerMillisecond);
-}
 
 // Time since boot, sleep and hibernation included. The precise one is in every system from Windows 10 and Server 2016
 // on, but not in Wine; the other moves in steps of up to 16 ms.
@@ -27,7 +19,7 @@ Milliseconds since_boot() {
   if (query == nullptr) return Milliseconds(static_cast<std::int64_t>(::GetTickCount64()));
   ULONGLONG units = 0;
   query(&units);
-  return milliseconds(units);
+  return Milliseconds(static_cast<std::int64_t>(units) / windows::kUnitsPerMillisecond);
 }
 
 // When the session manager was started: the first process that the kernel makes, and it lives as long as the system.
@@ -52,6 +44,16 @@ std::uint64_t boot_count() {
   return count;
 }
 
+// A time service steers the clock. Without one nobody corrects it, and it is taken for wrong.
+bool clock_is_steered() {
+  DWORD adjustment = 0;
+  DWORD increment = 0;
+  BOOL unsteered = TRUE;
+  return ::GetSystemTimeAdjustment(&adjustment, &increment, &unsteered) != 0 && unsteered == 0;
+}
+
+}  // namespace
+
 // The system keeps no name for a boot. What differs between two boots, and for no two processes of one, gives it.
 BootId read_boot_id() {
   const std::uint64_t started = session_manager_started();
@@ -63,34 +65,14 @@ BootId read_boot_id() {
   return BootId(id);
 }
 
-// A time service steers the clock. Without one nobody corrects it, and it is taken for wrong.
-bool clock_is_steered() {
-  DWORD adjustment = 0;
-  DWORD increment = 0;
-  BOOL unsteered = TRUE;
-  return ::GetSystemTimeAdjustment(&adjustment, &increment, &unsteered) != 0 && unsteered == 0;
+ClockReading read_system_clocks() {
+  ClockReading reading;
+  reading.monotonic = MonotonicTime{since_boot()};
+  FILETIME utc{};
+  ::GetSystemTimePreciseAsFileTime(&utc);
+  reading.utc = UtcTime{Milliseconds(windows::milliseconds_since_1970(utc.dwHighDateTime, utc.dwLowDateTime))};
+  reading.synchronised = clock_is_steered();
+  return reading;
 }
-
-class SystemClock final : public Clock {
- public:
-  [[nodiscard]] ClockReading now() const override {
-    ClockReading reading;
-    reading.boot = boot_;
-    reading.monotonic = MonotonicTime{since_boot()};
-    FILETIME utc{};
-    ::GetSystemTimePreciseAsFileTime(&utc);
-    const std::uint64_t units = std::uint64_t{utc.dwHighDateTime} << 32 | utc.dwLowDateTime;
-    reading.utc = UtcTime{milliseconds(units) - Milliseconds(kMillisecondsFrom1601To1970)};
-    reading.synchronised = clock_is_steered();
-    return reading;
-  }
-
- private:
-  const BootId boot_ = read_boot_id();
-};
-
-}  // namespace
-
-std::unique_ptr<Clock> system_clock() { return std::make_unique<SystemClock>(); }
 
 }  // namespace nodemeter

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "platform/result.h"
 
@@ -16,9 +17,9 @@ namespace nodemeter {
 
 class SharedRegion {
  public:
-  SharedRegion(SharedRegion&&) noexcept;
-  SharedRegion& operator=(SharedRegion&&) noexcept;
-  ~SharedRegion();  // Unmaps. The name stays: remove() takes it away.
+  SharedRegion(SharedRegion&&) noexcept = default;
+  SharedRegion& operator=(SharedRegion&&) noexcept = default;
+  ~SharedRegion() = default;  // Unmaps. The name stays: remove() takes it away.
 
   // A new region of `size` zero bytes under `name`, in place of one that may exist. Members of `group` may read it;
   // with "" or a group that does not exist only this account may. Memory is used when it is first written.
@@ -32,13 +33,15 @@ class SharedRegion {
   static void remove(const std::string& name);
 
   // Page-aligned. Writing requires a region made by create().
-  [[nodiscard]] void* data() const;
-  [[nodiscard]] std::size_t size() const;
+  [[nodiscard]] void* data() const { return data_; }
+  [[nodiscard]] std::size_t size() const { return size_; }
 
  private:
-  struct Mapping;
-  explicit SharedRegion(std::unique_ptr<Mapping> mapping);
-  std::unique_ptr<Mapping> mapping_;
+  SharedRegion(std::shared_ptr<const void> mapping, void* data, std::size_t size)
+      : mapping_(std::move(mapping)), data_(data), size_(size) {}
+  std::shared_ptr<const void> mapping_;  // Of the platform's own kind.
+  void* data_;
+  std::size_t size_;
 };
 
 }  // namespace nodemeter

@@ -15,10 +15,6 @@ namespace nodemeter {
 
 namespace bip = boost::interprocess;
 
-struct SharedRegion::Mapping {
-  bip::mapped_region region;
-};
-
 namespace {
 
 Error failed(const std::string& what, const bip::interprocess_exception& e) {
@@ -44,11 +40,6 @@ std::optional<gid_t> group_id(const std::string& name) {
 
 }  // namespace
 
-SharedRegion::SharedRegion(std::unique_ptr<Mapping> mapping) : mapping_(std::move(mapping)) {}
-SharedRegion::SharedRegion(SharedRegion&&) noexcept = default;
-SharedRegion& SharedRegion::operator=(SharedRegion&&) noexcept = default;
-SharedRegion::~SharedRegion() = default;
-
 Result<SharedRegion> SharedRegion::create(const std::string& name, std::size_t size, const std::string& group) {
   const std::string what = "cannot create the shared memory '" + name + "'";
   try {
@@ -62,7 +53,8 @@ Result<SharedRegion> SharedRegion::create(const std::string& name, std::size_t s
       // Only a member may give it to a group; if it cannot be done, it stays ours.
       if (::fchown(fd, static_cast<uid_t>(-1), *id) == 0) (void)::fchmod(fd, 0640);
     }
-    return SharedRegion(std::make_unique<Mapping>(Mapping{bip::mapped_region(object, bip::read_write)}));
+    const auto region = std::make_shared<bip::mapped_region>(object, bip::read_write);
+    return SharedRegion(region, region->get_address(), region->get_size());
   } catch (const bip::interprocess_exception& e) {
     Error error = failed(what, e);
     if (e.get_error_code() == bip::already_exists_error) {
@@ -75,15 +67,13 @@ Result<SharedRegion> SharedRegion::create(const std::string& name, std::size_t s
 Result<SharedRegion> SharedRegion::open(const std::string& name) {
   try {
     bip::shared_memory_object object(bip::open_only, name.c_str(), bip::read_only);
-    return SharedRegion(std::make_unique<Mapping>(Mapping{bip::mapped_region(object, bip::read_only)}));
+    const auto region = std::make_shared<bip::mapped_region>(object, bip::read_only);
+    return SharedRegion(region, region->get_address(), region->get_size());
   } catch (const bip::interprocess_exception& e) {
     return failed("cannot read the shared memory '" + name + "'", e);
   }
 }
 
 void SharedRegion::remove(const std::string& name) { bip::shared_memory_object::remove(name.c_str()); }
-
-void* SharedRegion::data() const { return mapping_->region.get_address(); }
-std::size_t SharedRegion::size() const { return mapping_->region.get_size(); }
 
 }  // namespace nodemeter

@@ -11,12 +11,12 @@ namespace nodemeter {
 
 namespace bip = boost::interprocess;
 
-struct SharedRegion::Mapping {
+namespace {
+
+struct Mapping {
   bip::windows_shared_memory object;  // The name lives as long as a handle.
   bip::mapped_region region;
 };
-
-namespace {
 
 // Every session sees the first; only services and administrators may make a name there. A trial in a user's own session
 // has the second.
@@ -35,8 +35,7 @@ Error failed(const std::string& what, const bip::interprocess_exception& e) {
 
 // One that a reader still holds cannot be replaced: it is cleared and used again, if nobody else prepared it. Null if
 // somebody did.
-template <class Mapping>
-std::unique_ptr<Mapping> make(const std::string& name, std::size_t size, const bip::permissions& permissions) {
+std::shared_ptr<Mapping> make(const std::string& name, std::size_t size, const bip::permissions& permissions) {
   bip::windows_shared_memory object;
   bool fresh = true;
   try {
@@ -52,15 +51,10 @@ std::unique_ptr<Mapping> make(const std::string& name, std::size_t size, const b
     if (!windows::owner_is_trusted(object.get_mapping_handle().handle)) return nullptr;
     std::memset(region.get_address(), 0, region.get_size());
   }
-  return std::make_unique<Mapping>(Mapping{std::move(object), std::move(region)});
+  return std::make_shared<Mapping>(Mapping{std::move(object), std::move(region)});
 }
 
 }  // namespace
-
-SharedRegion::SharedRegion(std::unique_ptr<Mapping> mapping) : mapping_(std::move(mapping)) {}
-SharedRegion::SharedRegion(SharedRegion&&) noexcept = default;
-SharedRegion& SharedRegion::operator=(SharedRegion&&) noexcept = default;
-SharedRegion::~SharedRegion() = default;
 
 Result<SharedRegion> SharedRegion::create(const std::string& name, std::size_t size, const std::string& group) {
   const std::string what = "cannot create the shared memory '" + name + "'";
@@ -69,7 +63,9 @@ Result<SharedRegion> SharedRegion::create(const std::string& name, std::size_t s
   std::optional<Error> last;
   for (const std::string& full : {everywhere(name), this_session(name)}) {
     try {
-      if (std::unique_ptr<Mapping> made = make<Mapping>(full, size, permissions)) return SharedRegion(std::move(made));
+      if (const std::shared_ptr<Mapping> made = make(full, size, permissions)) {
+        return SharedRegion(made, made->region.get_address(), made->region.get_size());
+      }
       return Error{ErrorCode::kPermissionDenied, what + ": the name belongs to another account or program"};
     } catch (const bip::interprocess_exception& e) {
       last = failed(what, e);
@@ -85,7 +81,8 @@ Result<SharedRegion> SharedRegion::open(const std::string& name) {
     try {
       bip::windows_shared_memory object(bip::open_only, full.c_str(), bip::read_only);
       bip::mapped_region region(object, bip::read_only);
-      return SharedRegion(std::make_unique<Mapping>(Mapping{std::move(object), std::move(region)}));
+      const auto mapping = std::make_shared<Mapping>(Mapping{std::move(object), std::move(region)});
+      return SharedRegion(mapping, mapping->region.get_address(), mapping->region.get_size());
     } catch (const bip::interprocess_exception& e) {
       last = failed("cannot read the shared memory '" + name + "'", e);
       if (last->code != ErrorCode::kNotFound) break;
@@ -95,8 +92,5 @@ Result<SharedRegion> SharedRegion::open(const std::string& name) {
 }
 
 void SharedRegion::remove(const std::string&) {}  // The system does, with the last handle.
-
-void* SharedRegion::data() const { return mapping_->region.get_address(); }
-std::size_t SharedRegion::size() const { return mapping_->region.get_size(); }
 
 }  // namespace nodemeter

@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -82,6 +83,13 @@ std::string account_sid();
 
 // True if the owner of a kernel object is this account, the system or the administrators: nobody else prepared it.
 bool owner_is_trusted(void* handle);
+
+// The system counts in units of 100 ns, and its calendar (FILETIME, in two halves) begins in 1601.
+inline constexpr std::int64_t kUnitsPerMillisecond = 10'000;
+constexpr std::int64_t milliseconds_since_1970(std::uint32_t high, std::uint32_t low) {
+  constexpr std::int64_t kFrom1601To1970 = 11'644'473'600'000;
+  return static_cast<std::int64_t>(std::uint64_t{high} << 32 | low) / kUnitsPerMillisecond - kFrom1601To1970;
+}
 
 struct ProcessFacts {
   std::uint64_t id = 0;

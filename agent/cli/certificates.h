@@ -1,5 +1,5 @@
-// What PEM files say of themselves: validity of certificates, and whether a key belongs to one (the only openssl header
-// of the command line). Pure but for reading the files; any thread.
+// What PEM files say of themselves: validity of certificates, and whether a key belongs to one. Pure but for reading
+// the files; any thread.
 
 #pragma once
 

@@ -1,5 +1,3 @@
-#include "agent/cli/certificates.h"
-
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -7,15 +5,11 @@
 #include <ctime>
 #include <memory>
 
-#include "platform/files.h"
-#include "platform/text.h"
+#include "agent/cli/pem_text.h"
 
 namespace nodemeter::cli {
 
 namespace {
-
-// A system's bundle of authorities is some 250 KiB.
-constexpr std::size_t kPemBytesMax = 4u << 20;
 
 using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;
 using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
@@ -27,6 +21,10 @@ Bio open_text(const std::string& text) {
 
 // Nobody is there to type one.
 int no_pass_phrase(char*, int, int, void*) { return 0; }
+
+Certificate next_certificate(const Bio& in) {
+  return {in ? PEM_read_bio_X509(in.get(), nullptr, &no_pass_phrase, nullptr) : nullptr, &X509_free};
+}
 
 UtcTime instant(const ASN1_TIME* time) {
   std::tm parts{};
@@ -47,40 +45,29 @@ std::string subject_of(X509* certificate) {
 
 }  // namespace
 
-Result<std::vector<CertificateFacts>> read_certificates(const std::filesystem::path& path) {
-  const Result<std::string> text = read_file(path, kPemBytesMax);
-  if (!text) return text.error();
-  const Bio in = open_text(*text);
+// There is none.
+Result<std::optional<CertificateFacts>> certificate_in_store(const std::filesystem::path&) { return {std::nullopt}; }
+
+std::vector<CertificateFacts> certificates_in(const std::string& pem) {
+  const Bio in = open_text(pem);
   std::vector<CertificateFacts> found;
-  while (in) {
-    const Certificate one(PEM_read_bio_X509(in.get(), nullptr, &no_pass_phrase, nullptr), &X509_free);
-    if (!one) break;
+  while (const Certificate one = next_certificate(in)) {
     found.push_back(
         {subject_of(one.get()), instant(X509_get0_notBefore(one.get())), instant(X509_get0_notAfter(one.get()))});
   }
   ERR_clear_error();
-  if (found.empty()) return Error{ErrorCode::kInvalidInput, path.string() + " holds no PEM certificate"};
   return found;
 }
 
-Status check_key_of(const std::filesystem::path& certificate, const std::filesystem::path& key) {
-  const Result<std::string> certificate_text = read_file(certificate, kPemBytesMax);
-  if (!certificate_text) return certificate_text.error();
-  const Result<std::string> key_text = read_file(key, kPemBytesMax);
-  if (!key_text) return key_text.error();
-  const Bio certificate_in = open_text(*certificate_text);
-  const Bio key_in = open_text(*key_text);
-  if (!certificate_in || !key_in) return Error{ErrorCode::kUnavailable, "no memory for a certificate"};
-  const Certificate of(PEM_read_bio_X509(certificate_in.get(), nullptr, &no_pass_phrase, nullptr), &X509_free);
-  const Key secret(PEM_read_bio_PrivateKey(key_in.get(), nullptr, &no_pass_phrase, nullptr), &EVP_PKEY_free);
-  const bool matches = of && secret && X509_check_private_key(of.get(), secret.get()) == 1;
+KeyMatch match_key(const std::string& certificate_pem, const std::string& key_pem) {
+  const Certificate certificate = next_certificate(open_text(certificate_pem));
+  const Bio in = open_text(key_pem);
+  const Key key(in ? PEM_read_bio_PrivateKey(in.get(), nullptr, &no_pass_phrase, nullptr) : nullptr, &EVP_PKEY_free);
+  const bool same = certificate && key && X509_check_private_key(certificate.get(), key.get()) == 1;
   ERR_clear_error();
-  if (!of) return Error{ErrorCode::kInvalidInput, certificate.string() + " holds no PEM certificate"};
-  if (!secret) {
-    return Error{ErrorCode::kInvalidInput, key.string() + " holds no PEM key that can be read without a pass phrase"};
-  }
-  if (!matches) return Error{ErrorCode::kInvalidInput, key.string() + " is not the key of " + certificate.string()};
-  return Done{};
+  if (!certificate) return KeyMatch::kNoCertificate;
+  if (!key) return KeyMatch::kNoKey;
+  return same ? KeyMatch::kSame : KeyMatch::kOther;
 }
 
 }  // namespace nodemeter::cli

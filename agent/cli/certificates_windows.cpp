@@ -7,19 +7,15 @@
 #include <optional>
 #include <string_view>
 
-#include "agent/cli/certificates.h"
+#include "agent/cli/pem_text.h"
 #include "platform/digest.h"
-#include "platform/files.h"
 #include "platform/windows_api.h"
 
 namespace nodemeter::cli {
 
 namespace {
 
-constexpr std::size_t kPemBytesMax = 4u << 20;
 constexpr DWORD kEncoding = X509_ASN_ENCODING | PKCS_7_ASN_ENCODING;
-constexpr std::int64_t kUnitsPerMillisecond = 10'000;
-constexpr std::int64_t kMillisecondsFrom1601To1970 = 11'644'473'600'000;
 
 struct CertificateDeleter {
   void operator()(const CERT_CONTEXT* certificate) const { ::CertFreeCertificateContext(certificate); }
@@ -65,8 +61,7 @@ Certificate certificate_of(const PemBlock& block) {
 }
 
 UtcTime instant(const FILETIME& time) {
-  const auto units = static_cast<std::int64_t>(std::uint64_t{time.dwHighDateTime} << 32 | time.dwLowDateTime);
-  return UtcTime{Milliseconds(units / kUnitsPerMillisecond - kMillisecondsFrom1601To1970)};
+  return UtcTime{Milliseconds(windows::milliseconds_since_1970(time.dwHighDateTime, time.dwLowDateTime))};
 }
 
 std::string subject_of(CERT_INFO& info) {
@@ -156,7 +151,7 @@ std::optional<StorePlace> store_place(const std::filesystem::path& path) {
   return place;
 }
 
-Result<std::vector<CertificateFacts>> read_from_store(const StorePlace& place, const std::string& name) {
+Result<std::optional<CertificateFacts>> read_from_store(const StorePlace& place, const std::string& name) {
   struct StoreDeleter {
     void operator()(HCERTSTORE store) const { ::CertCloseStore(store, 0); }
   };
@@ -168,51 +163,42 @@ Result<std::vector<CertificateFacts>> read_from_store(const StorePlace& place, c
   CRYPT_HASH_BLOB hash{static_cast<DWORD>(bytes.size()), reinterpret_cast<BYTE*>(bytes.data())};
   const Certificate found(::CertFindCertificateInStore(store.get(), kEncoding, 0, CERT_FIND_SHA1_HASH, &hash, nullptr));
   if (!found) return Error{ErrorCode::kNotFound, "there is no certificate " + name};
-  return std::vector<CertificateFacts>{facts_of(*found)};
+  return {facts_of(*found)};
 }
 
 }  // namespace
 
-Result<std::vector<CertificateFacts>> read_certificates(const std::filesystem::path& path) {
-  if (const std::optional<StorePlace> place = store_place(path)) return read_from_store(*place, path.string());
-  const Result<std::string> text = read_file(path, kPemBytesMax);
-  if (!text) return text.error();
+Result<std::optional<CertificateFacts>> certificate_in_store(const std::filesystem::path& path) {
+  const std::optional<StorePlace> place = store_place(path);
+  if (!place) return {std::nullopt};
+  return read_from_store(*place, path.string());
+}
+
+std::vector<CertificateFacts> certificates_in(const std::string& pem) {
   std::vector<CertificateFacts> found;
   std::size_t at = 0;
-  while (const std::optional<PemBlock> block = next_block(*text, at)) {
-    const Certificate one = certificate_of(*block);
-    if (!one) continue;
-    found.push_back(facts_of(*one));
+  while (const std::optional<PemBlock> block = next_block(pem, at)) {
+    if (const Certificate one = certificate_of(*block)) found.push_back(facts_of(*one));
   }
-  if (found.empty()) return Error{ErrorCode::kInvalidInput, path.string() + " holds no PEM certificate"};
   return found;
 }
 
-Status check_key_of(const std::filesystem::path& certificate, const std::filesystem::path& key) {
-  const Result<std::string> certificate_text = read_file(certificate, kPemBytesMax);
-  if (!certificate_text) return certificate_text.error();
-  const Result<std::string> key_text = read_file(key, kPemBytesMax);
-  if (!key_text) return key_text.error();
-  Certificate of;
+KeyMatch match_key(const std::string& certificate_pem, const std::string& key_pem) {
+  Certificate certificate;
   std::size_t at = 0;
-  while (!of) {
-    const std::optional<PemBlock> block = next_block(*certificate_text, at);
-    if (!block) return Error{ErrorCode::kInvalidInput, certificate.string() + " holds no PEM certificate"};
-    of = certificate_of(*block);
+  while (!certificate) {
+    const std::optional<PemBlock> block = next_block(certificate_pem, at);
+    if (!block) return KeyMatch::kNoCertificate;
+    certificate = certificate_of(*block);
   }
-  std::string secret;
+  std::string key;
   at = 0;
-  while (secret.empty()) {
-    const std::optional<PemBlock> block = next_block(*key_text, at);
-    if (!block) {
-      return Error{ErrorCode::kInvalidInput, key.string() + " holds no PEM key that can be read without a pass phrase"};
-    }
-    secret = of_key(*block);
+  while (key.empty()) {
+    const std::optional<PemBlock> block = next_block(key_pem, at);
+    if (!block) return KeyMatch::kNoKey;
+    key = of_key(*block);
   }
-  if (secret != of_certificate(*of->pCertInfo)) {
-    return Error{ErrorCode::kInvalidInput, key.string() + " is not the key of " + certificate.string()};
-  }
-  return Done{};
+  return key == of_certificate(*certificate->pCertInfo) ? KeyMatch::kSame : KeyMatch::kOther;
 }
 
 }  // namespace nodemeter::cli

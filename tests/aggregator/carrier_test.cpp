@@ -12,8 +12,8 @@
 
 #include "platform/files.h"
 #include "tests/sim/memory_kv.h"
+#include "tests/temporary_directory.h"
 #include "tests/uploader/chain.h"
-#include "tests/uploader/temporary_directory.h"
 #include "uploader/aggregator/import_file.h"
 #include "uploader/receipt.h"
 

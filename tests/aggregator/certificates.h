@@ -7,7 +7,7 @@
 #include <string>
 
 #include "platform/files.h"
-#include "tests/uploader/temporary_directory.h"
+#include "tests/temporary_directory.h"
 
 namespace nodemeter::testing {
 

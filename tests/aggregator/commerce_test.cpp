@@ -12,7 +12,7 @@
 #include "store/lmdb_kv.h"
 #include "tests/aggregator/server_fixture.h"
 #include "tests/aggregator/usage_site.h"
-#include "tests/uploader/temporary_directory.h"
+#include "tests/temporary_directory.h"
 #include "uploader/aggregator/commerce_verb.h"
 #include "uploader/curl_global.h"
 

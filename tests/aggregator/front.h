@@ -16,7 +16,7 @@
 
 #include "platform/files.h"
 #include "tests/aggregator/certificates.h"
-#include "tests/uploader/temporary_directory.h"
+#include "tests/temporary_directory.h"
 
 namespace nodemeter::testing {
 

@@ -19,8 +19,8 @@
 #include "tests/aggregator/plain_client.h"
 #include "tests/aggregator/program.h"
 #include "tests/sim/memory_kv.h"
+#include "tests/temporary_directory.h"
 #include "tests/uploader/chain.h"
-#include "tests/uploader/temporary_directory.h"
 #include "uploader/curl_transport.h"
 #include "uploader/uploader.h"
 

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "platform/files.h"
-#include "tests/uploader/temporary_directory.h"
+#include "tests/temporary_directory.h"
 
 namespace nodemeter::testing {
 

@@ -13,7 +13,7 @@
 #include "platform/text.h"
 #include "tests/aggregator/server_fixture.h"
 #include "tests/aggregator/usage_site.h"
-#include "tests/uploader/temporary_directory.h"
+#include "tests/temporary_directory.h"
 #include "uploader/aggregator/registration_audit.h"
 #include "uploader/aggregator/registration_verbs.h"
 #include "uploader/curl_global.h"

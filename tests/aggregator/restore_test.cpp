@@ -12,7 +12,7 @@
 #include "tests/aggregator/plain_client.h"
 #include "tests/aggregator/program.h"
 #include "tests/aggregator/sender.h"
-#include "tests/uploader/temporary_directory.h"
+#include "tests/temporary_directory.h"
 #include "uploader/curl_global.h"
 
 namespace nodemeter {

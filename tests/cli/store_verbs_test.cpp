@@ -1,15 +1,9 @@
 // Goal: a backup is whole or not there, and prune deletes what it said and nothing that is still to be delivered.
 // Method: the command line on a state directory that `simulate` made; an agent's lock held by this process.
 
-#include <catch2/catch.hpp>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <thread>
 
-#include "agent/cli/cli.h"
-#include "agent/cli/console.h"
-#include "platform/clock.h"
+#include "command.h"
 #include "platform/files.h"
 #include "platform/process.h"
 #include "platform/random.h"
@@ -23,13 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Outcome {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-constexpr const char* kScenario = R"({ "start": "2026-01-01T00:00:00Z", "end": "2026-01-01T06:00:00Z",
+constexpr const char* kSixHours = R"({ "start": "2026-01-01T00:00:00Z", "end": "2026-01-01T06:00:00Z",
   "sample_interval_s": 60, "vms": [ { "id": "6f1c0000-0000-4000-8000-000000000001", "name": "web", "vcores": 4,
   "memory_mib": 8192, "subscription": "11111111-1111-4111-8111-111111111111", "cpu_percent": 25 } ] })";
 
@@ -37,7 +25,7 @@ class Node {
  public:
   Node() : path_(fs::temp_directory_path() / ("nodemeter-cli-" + Random::from_system().uuid().text())) {
     fs::create_directories(path_);
-    std::ofstream(path_ / "s.json") << kScenario;
+    std::ofstream(path_ / "s.json") << kSixHours;
     std::ofstream(path_ / "up.toml") << "[state]\npath = \"" << state()
                                      << "\"\n[upload]\nurl = \"https://a.example/\"\n";
     const Outcome made = run({"simulate", (path_ / "s.json").string(), "--state", state()});
@@ -57,15 +45,7 @@ class Node {
     REQUIRE(reader.ok());
     return (*reader)->state().value();
   }
-  [[nodiscard]] Outcome run(const std::vector<std::string>& arguments) const {
-    std::vector<const char*> argv = {"nodemeter"};
-    for (const std::string& argument : arguments) argv.push_back(argument.c_str());
-    std::ostringstream out;
-    std::ostringstream err;
-    const std::unique_ptr<Clock> clock = system_clock();
-    const int code = cli::run(static_cast<int>(argv.size()), argv.data(), out, err, {*clock, false, false});
-    return {code, out.str(), err.str()};
-  }
+  [[nodiscard]] Outcome run(const std::vector<std::string>& arguments) const { return nodemeter_run(arguments); }
 
  private:
   fs::path path_;

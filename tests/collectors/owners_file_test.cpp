@@ -4,10 +4,10 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 
-#include "../uploader/temporary_directory.h"
 #include "collectors/owned_source.h"
 #include "collectors/owners_file.h"
 #include "platform/files.h"
+#include "tests/temporary_directory.h"
 
 using namespace nodemeter;
 

@@ -7,9 +7,7 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <iostream>
 
-#include "platform/random.h"
 #include "store/lmdb_kv.h"
 #include "tests/bench/bench_tools.h"
 #include "tests/disk/small_disk.h"
@@ -20,15 +18,9 @@ namespace {
 
 using namespace nodemeter;
 using testing::ChainBuilder;
+using testing::check;
 using testing::SmallDisk;
 namespace fs = std::filesystem;
-
-int faults = 0;
-
-void check(bool holds, const std::string& what) {
-  std::cout << (holds ? "  ok    " : "  FAULT ") << what << std::endl;
-  if (!holds) ++faults;
-}
 
 class Aggregator {
  public:
@@ -119,25 +111,4 @@ void killed(const SmallDisk& disk) {
 
 }  // namespace
 
-int main() {
-  const fs::path below = fs::temp_directory_path() / ("nodemeter-disk-" + Random::from_system().uuid().text());
-  fs::create_directories(below);
-  int tried = 0;
-  for (const bool ext4 : {true, false}) {
-    for (const auto work : {&recovers, &killed}) {
-      const SmallDisk disk(below, ext4);
-      if (!disk.mounted()) continue;
-      ++tried;
-      std::cout << (ext4 ? "ext4" : "tmpfs") << " of 24 MiB" << std::endl;
-      work(disk);
-    }
-  }
-  std::error_code ignored;
-  fs::remove_all(below, ignored);
-  if (tried == 0) {
-    std::cout << "skipped: this account cannot mount file systems" << std::endl;
-    return 77;
-  }
-  std::cout << tried << " runs, " << faults << " faults" << std::endl;
-  return faults == 0 ? 0 : 1;
-}
+int main() { return testing::run_on_small_disks({{"recovers", &recovers}, {"killed", &killed}}); }

@@ -8,7 +8,6 @@
 
 #include <csignal>
 #include <cstdlib>
-#include <iostream>
 #include <map>
 
 #include "agent/agent.h"
@@ -22,19 +21,13 @@ namespace {
 
 using namespace nodemeter;
 namespace fs = std::filesystem;
+using testing::check;
 using testing::SmallDisk;
 
 constexpr std::uint32_t kVms = 100;
 constexpr Milliseconds kInterval{600'000};
 constexpr int kPerHour = 6;
 constexpr UtcTime kStart{Milliseconds{1'767'225'600'000}};
-
-int faults = 0;
-
-void check(bool holds, const std::string& what) {
-  std::cout << (holds ? "  ok    " : "  FAULT ") << what << std::endl;
-  if (!holds) ++faults;
-}
 
 // One agent's life, on a node whose counters only depend on the time.
 class Node {
@@ -176,25 +169,4 @@ void killed(const SmallDisk& disk) {
 
 }  // namespace
 
-int main() {
-  const fs::path below = fs::temp_directory_path() / ("nodemeter-disk-" + Random::from_system().uuid().text());
-  fs::create_directories(below);
-  int tried = 0;
-  for (const bool ext4 : {true, false}) {
-    for (const auto& [name, work] : {std::pair{"recovers", &recovers}, std::pair{"killed", &killed}}) {
-      const SmallDisk disk(below, ext4);
-      if (!disk.mounted()) continue;
-      ++tried;
-      std::cout << (ext4 ? "ext4" : "tmpfs") << " of 24 MiB, " << name << std::endl;
-      work(disk);
-    }
-  }
-  std::error_code ignored;
-  fs::remove_all(below, ignored);
-  if (tried == 0) {
-    std::cout << "skipped: this account cannot mount file systems" << std::endl;
-    return 77;
-  }
-  std::cout << tried << " runs, " << faults << " faults" << std::endl;
-  return faults == 0 ? 0 : 1;
-}
+int main() { return testing::run_on_small_disks({{"recovers", &recovers}, {"killed", &killed}}); }

@@ -6,8 +6,8 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 
-#include "../uploader/temporary_directory.h"
 #include "platform/process.h"
+#include "tests/temporary_directory.h"
 
 namespace nodemeter {
 

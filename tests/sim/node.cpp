@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "collectors/sample_moves.h"
 #include "platform/contract.h"
 
 namespace nodemeter {
@@ -536,10 +537,7 @@ Result<Sample> SimNode::read_all() {
   ++samples_;
   const ClockReading now = clock();
   Sample sample;
-  sample.boot = now.boot;
-  sample.taken_at = now.monotonic;
-  sample.wall = now.utc;
-  sample.clock_synchronised = now.synchronised;
+  put_instants(sample, now);
   sample.inventory = service ? Inventory::kComplete : Inventory::kKnownOnly;
   sample.events_unbroken = unbroken_ && service;
   tell(sample);

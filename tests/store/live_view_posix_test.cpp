@@ -9,6 +9,7 @@
 #include <csignal>
 #include <thread>
 
+#include "as_nobody.h"
 #include "live_numbers.h"
 #include "platform/shared_region.h"
 #include "store/live_view.h"
@@ -49,15 +50,11 @@ TEST_CASE("only the owner and the group may read", "[live]") {
     const auto writer = taken(LiveWriter::create(name, "daemon"));
     CHECK(mode() == 0640u);
     writer->publish(numbered(1));
-    const pid_t child = ::fork();
-    if (child == 0) {
-      if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(2);
-      const auto read = read_live_view(name);
-      ::_exit(!read.ok() && read.error().code == ErrorCode::kPermissionDenied ? 0 : 1);
-    }
-    int state = 0;
-    ::waitpid(child, &state, 0);
-    CHECK((WIFEXITED(state) && WEXITSTATUS(state) == 0));
+    const std::string read = as_nobody([&] {
+      const auto view = read_live_view(name);
+      return view ? std::string("read") : std::to_string(static_cast<int>(view.error().code));
+    });
+    CHECK(read == std::to_string(static_cast<int>(ErrorCode::kPermissionDenied)));
   }
 }
 

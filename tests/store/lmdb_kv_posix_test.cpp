@@ -8,6 +8,7 @@
 
 #include <fstream>
 
+#include "as_nobody.h"
 #include "lmdb_entries.h"
 #include "platform/process.h"
 
@@ -90,26 +91,12 @@ TEST_CASE("an account that may not read the store is told path and account", "[l
   const TemporaryDirectory directory;
   taken(open_lmdb(directory.path() / "kv", {})).reset();
   fs::permissions(directory.path(), fs::perms::all);
-  int pipe_ends[2];
-  REQUIRE(::pipe(pipe_ends) == 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(1);
+  const std::string text = as_nobody([&] {
     LmdbOptions options;
     options.read_only = true;
     const auto opened = open_lmdb(directory.path() / "kv", options);
-    const std::string text =
-        opened ? "opened" : std::to_string(static_cast<int>(opened.error().code)) + opened.error().message;
-    (void)!::write(pipe_ends[1], text.data(), text.size());
-    ::_exit(0);
-  }
-  ::close(pipe_ends[1]);
-  char buffer[1024];
-  const ssize_t size = ::read(pipe_ends[0], buffer, sizeof buffer);
-  ::close(pipe_ends[0]);
-  ::waitpid(child, nullptr, 0);
-  REQUIRE(size > 0);
-  const std::string text(buffer, static_cast<std::size_t>(size));
+    return opened ? "opened" : std::to_string(static_cast<int>(opened.error().code)) + opened.error().message;
+  });
   INFO(text);
   CHECK(text.starts_with(std::to_string(static_cast<int>(ErrorCode::kPermissionDenied))));
   CHECK(text.find((directory.path() / "kv").string()) != std::string::npos);

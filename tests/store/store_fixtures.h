@@ -1,34 +1,17 @@
-// Shared by the tests of this layer: entries with everything in them, and directories that go away.
+// Shared by the tests of this layer: entries with everything in them, and what a call gave or had to give.
 
 #pragma once
 
 #include <catch2/catch.hpp>
-#include <filesystem>
 
-#include "platform/random.h"
 #include "store/entry.h"
 #include "store/journal.h"
 #include "store/meters.h"
+#include "tests/temporary_directory.h"
 
 namespace nodemeter {
 
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    path_ = std::filesystem::temp_directory_path() / ("nodemeter-test-" + Random::from_system().uuid().text());
-    std::filesystem::create_directories(path_);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using testing::TemporaryDirectory;
 
 inline UtcTime at_ms(std::int64_t ms) { return UtcTime(Milliseconds(ms)); }
 

@@ -13,9 +13,9 @@
 #include <mutex>
 
 #include "platform/files.h"
+#include "tests/temporary_directory.h"
 #include "tests/uploader/chain.h"
 #include "tests/uploader/raw_server.h"
-#include "tests/uploader/temporary_directory.h"
 #include "uploader/answer.h"
 
 namespace nodemeter {

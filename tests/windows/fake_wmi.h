@@ -63,6 +63,10 @@ class Object : public Interface {
   std::atomic<ULONG> uses_{1};
 };
 
+// A method of an interface that nobody calls.
+#define NODEMETER_UNASKED(method) \
+  HRESULT STDMETHODCALLTYPE method override { return E_NOTIMPL; }
+
 class ClassObject final : public Object<IWbemClassObject> {
  public:
   explicit ClassObject(WmiRow row) : row_(std::move(row)) {}
@@ -118,30 +122,26 @@ class ClassObject final : public Object<IWbemClassObject> {
   }
 
   // Nobody asks for the rest.
-  HRESULT STDMETHODCALLTYPE GetQualifierSet(IWbemQualifierSet**) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE Delete(LPCWSTR) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE GetNames(LPCWSTR, LONG, VARIANT*, SAFEARRAY**) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE BeginEnumeration(LONG) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE Next(LONG, BSTR*, VARIANT*, CIMTYPE*, LONG*) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE EndEnumeration() override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE GetPropertyQualifierSet(LPCWSTR, IWbemQualifierSet**) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE Clone(IWbemClassObject**) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE GetObjectText(LONG, BSTR*) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE SpawnDerivedClass(LONG, IWbemClassObject**) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE CompareTo(LONG, IWbemClassObject*) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE GetPropertyOrigin(LPCWSTR, BSTR*) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE InheritsFrom(LPCWSTR) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE PutMethod(LPCWSTR, LONG, IWbemClassObject*, IWbemClassObject*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE DeleteMethod(LPCWSTR) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE BeginMethodEnumeration(LONG) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE NextMethod(LONG, BSTR*, IWbemClassObject**, IWbemClassObject**) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE EndMethodEnumeration() override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE GetMethodQualifierSet(LPCWSTR, IWbemQualifierSet**) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE GetMethodOrigin(LPCWSTR, BSTR*) override { return E_NOTIMPL; }
+  NODEMETER_UNASKED(GetQualifierSet(IWbemQualifierSet**));
+  NODEMETER_UNASKED(Delete(LPCWSTR));
+  NODEMETER_UNASKED(GetNames(LPCWSTR, LONG, VARIANT*, SAFEARRAY**));
+  NODEMETER_UNASKED(BeginEnumeration(LONG));
+  NODEMETER_UNASKED(Next(LONG, BSTR*, VARIANT*, CIMTYPE*, LONG*));
+  NODEMETER_UNASKED(EndEnumeration());
+  NODEMETER_UNASKED(GetPropertyQualifierSet(LPCWSTR, IWbemQualifierSet**));
+  NODEMETER_UNASKED(Clone(IWbemClassObject**));
+  NODEMETER_UNASKED(GetObjectText(LONG, BSTR*));
+  NODEMETER_UNASKED(SpawnDerivedClass(LONG, IWbemClassObject**));
+  NODEMETER_UNASKED(CompareTo(LONG, IWbemClassObject*));
+  NODEMETER_UNASKED(GetPropertyOrigin(LPCWSTR, BSTR*));
+  NODEMETER_UNASKED(InheritsFrom(LPCWSTR));
+  NODEMETER_UNASKED(PutMethod(LPCWSTR, LONG, IWbemClassObject*, IWbemClassObject*));
+  NODEMETER_UNASKED(DeleteMethod(LPCWSTR));
+  NODEMETER_UNASKED(BeginMethodEnumeration(LONG));
+  NODEMETER_UNASKED(NextMethod(LONG, BSTR*, IWbemClassObject**, IWbemClassObject**));
+  NODEMETER_UNASKED(EndMethodEnumeration());
+  NODEMETER_UNASKED(GetMethodQualifierSet(LPCWSTR, IWbemQualifierSet**));
+  NODEMETER_UNASKED(GetMethodOrigin(LPCWSTR, BSTR*));
 
  private:
   static CIMTYPE kind_of(const std::string& property) {
@@ -171,7 +171,15 @@ class ClassObject final : public Object<IWbemClassObject> {
   ClassObject* const target_ = nullptr;
 };
 
-class RowEnumerator final : public Object<IEnumWbemClassObject> {
+class Enumerator : public Object<IEnumWbemClassObject> {
+  // Nobody asks for more than the next ones.
+  NODEMETER_UNASKED(Reset());
+  NODEMETER_UNASKED(NextAsync(ULONG, IWbemObjectSink*));
+  NODEMETER_UNASKED(Clone(IEnumWbemClassObject**));
+  NODEMETER_UNASKED(Skip(LONG, ULONG));
+};
+
+class RowEnumerator final : public Enumerator {
  public:
   RowEnumerator(WmiRows rows, HRESULT end) : rows_(std::move(rows)), end_(end) {}
   HRESULT STDMETHODCALLTYPE Next(LONG, ULONG wanted, IWbemClassObject** objects, ULONG* count) override {
@@ -181,19 +189,13 @@ class RowEnumerator final : public Object<IEnumWbemClassObject> {
     return end_;
   }
 
-  // Nobody asks for the rest.
-  HRESULT STDMETHODCALLTYPE Reset() override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE NextAsync(ULONG, IWbemObjectSink*) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE Clone(IEnumWbemClassObject**) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE Skip(LONG, ULONG) override { return E_NOTIMPL; }
-
  private:
   const WmiRows rows_;
   const HRESULT end_;  // As semisynchronous queries do, errors come with the rows.
   std::size_t next_ = 0;
 };
 
-class NoticeEnumerator final : public Object<IEnumWbemClassObject> {
+class NoticeEnumerator final : public Enumerator {
  public:
   explicit NoticeEnumerator(Wmi& wmi) : wmi_(wmi) {}
   HRESULT STDMETHODCALLTYPE Next(LONG timeout, ULONG, IWbemClassObject** objects, ULONG* count) override {
@@ -211,12 +213,6 @@ class NoticeEnumerator final : public Object<IEnumWbemClassObject> {
     *count = 1;
     return S_OK;
   }
-
-  // Nobody asks for the rest.
-  HRESULT STDMETHODCALLTYPE Reset() override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE NextAsync(ULONG, IWbemObjectSink*) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE Clone(IEnumWbemClassObject**) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE Skip(LONG, ULONG) override { return E_NOTIMPL; }
 
  private:
   Wmi& wmi_;
@@ -267,62 +263,25 @@ class Services final : public Object<IWbemServices> {
   }
 
   // Nobody asks for the rest.
-  HRESULT STDMETHODCALLTYPE OpenNamespace(const BSTR, LONG, IWbemContext*, IWbemServices**,
-                                          IWbemCallResult**) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE CancelAsyncCall(IWbemObjectSink*) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE QueryObjectSink(LONG, IWbemObjectSink**) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE GetObjectAsync(const BSTR, LONG, IWbemContext*, IWbemObjectSink*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE PutClass(IWbemClassObject*, LONG, IWbemContext*, IWbemCallResult**) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE PutClassAsync(IWbemClassObject*, LONG, IWbemContext*, IWbemObjectSink*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE DeleteClass(const BSTR, LONG, IWbemContext*, IWbemCallResult**) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE DeleteClassAsync(const BSTR, LONG, IWbemContext*, IWbemObjectSink*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE CreateClassEnum(const BSTR, LONG, IWbemContext*, IEnumWbemClassObject**) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE CreateClassEnumAsync(const BSTR, LONG, IWbemContext*, IWbemObjectSink*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE PutInstance(IWbemClassObject*, LONG, IWbemContext*, IWbemCallResult**) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE PutInstanceAsync(IWbemClassObject*, LONG, IWbemContext*, IWbemObjectSink*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE DeleteInstance(const BSTR, LONG, IWbemContext*, IWbemCallResult**) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE DeleteInstanceAsync(const BSTR, LONG, IWbemContext*, IWbemObjectSink*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE CreateInstanceEnum(const BSTR, LONG, IWbemContext*, IEnumWbemClassObject**) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE CreateInstanceEnumAsync(const BSTR, LONG, IWbemContext*, IWbemObjectSink*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE ExecQueryAsync(const BSTR, const BSTR, LONG, IWbemContext*, IWbemObjectSink*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE ExecNotificationQueryAsync(const BSTR, const BSTR, LONG, IWbemContext*,
-                                                       IWbemObjectSink*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE ExecMethodAsync(const BSTR, const BSTR, LONG, IWbemContext*, IWbemClassObject*,
-                                            IWbemObjectSink*) override {
-    return E_NOTIMPL;
-  }
+  NODEMETER_UNASKED(OpenNamespace(const BSTR, LONG, IWbemContext*, IWbemServices**, IWbemCallResult**));
+  NODEMETER_UNASKED(CancelAsyncCall(IWbemObjectSink*));
+  NODEMETER_UNASKED(QueryObjectSink(LONG, IWbemObjectSink**));
+  NODEMETER_UNASKED(GetObjectAsync(const BSTR, LONG, IWbemContext*, IWbemObjectSink*));
+  NODEMETER_UNASKED(PutClass(IWbemClassObject*, LONG, IWbemContext*, IWbemCallResult**));
+  NODEMETER_UNASKED(PutClassAsync(IWbemClassObject*, LONG, IWbemContext*, IWbemObjectSink*));
+  NODEMETER_UNASKED(DeleteClass(const BSTR, LONG, IWbemContext*, IWbemCallResult**));
+  NODEMETER_UNASKED(DeleteClassAsync(const BSTR, LONG, IWbemContext*, IWbemObjectSink*));
+  NODEMETER_UNASKED(CreateClassEnum(const BSTR, LONG, IWbemContext*, IEnumWbemClassObject**));
+  NODEMETER_UNASKED(CreateClassEnumAsync(const BSTR, LONG, IWbemContext*, IWbemObjectSink*));
+  NODEMETER_UNASKED(PutInstance(IWbemClassObject*, LONG, IWbemContext*, IWbemCallResult**));
+  NODEMETER_UNASKED(PutInstanceAsync(IWbemClassObject*, LONG, IWbemContext*, IWbemObjectSink*));
+  NODEMETER_UNASKED(DeleteInstance(const BSTR, LONG, IWbemContext*, IWbemCallResult**));
+  NODEMETER_UNASKED(DeleteInstanceAsync(const BSTR, LONG, IWbemContext*, IWbemObjectSink*));
+  NODEMETER_UNASKED(CreateInstanceEnum(const BSTR, LONG, IWbemContext*, IEnumWbemClassObject**));
+  NODEMETER_UNASKED(CreateInstanceEnumAsync(const BSTR, LONG, IWbemContext*, IWbemObjectSink*));
+  NODEMETER_UNASKED(ExecQueryAsync(const BSTR, const BSTR, LONG, IWbemContext*, IWbemObjectSink*));
+  NODEMETER_UNASKED(ExecNotificationQueryAsync(const BSTR, const BSTR, LONG, IWbemContext*, IWbemObjectSink*));
+  NODEMETER_UNASKED(ExecMethodAsync(const BSTR, const BSTR, LONG, IWbemContext*, IWbemClassObject*, IWbemObjectSink*));
 
  private:
   Wmi& wmi_;
