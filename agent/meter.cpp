@@ -305,10 +305,13 @@ void Meter::observe(const VmReading& reading) {
   } else {
     const bool ran = vm.levels.power != Power::kOff;
     if (unwatched(vm)) {
+      // A process that was read before was on throughout, whatever its start seems to be: Hyper-V's on-time begins anew
+      // with a reset and stands still in a pause.
+      const bool same = same_process(vm, reading);
       Levels proven = reading.levels;
-      // Nothing tells that it is the process from before: it may have been off in between.
-      if (!reading.process_began && !same_process(vm, reading)) proven.power = Power::kOff;
-      bridge(vm, now, proven, reading.process_began);
+      // Nothing tells that it is that one: it may have been off in between.
+      if (!reading.process_began && !same) proven.power = Power::kOff;
+      bridge(vm, now, proven, same ? std::nullopt : reading.process_began);
     } else {
       advance(vm, now, vm.levels);
     }

@@ -326,6 +326,17 @@ TEST_CASE("across unwatched time memory counts only if the same process or a pro
   CHECK(memory(false) == 20'000);
 }
 
+TEST_CASE("a process that was read before was on throughout, whatever its start seems to be", "[unwatched]") {
+  MeterFixture f;
+  run_one(f);
+  f.at(10);
+  f.restart_agent();
+  f.vm(1).began_s = 60;  // Its on-time began anew with a reset.
+  f.at(110);
+  f.close();
+  CHECK(f.total(kMemory) / 1024 == 110'000);
+}
+
 TEST_CASE("a run that begins in the instant of the sample does not prove that the VM was on before it", "[unwatched]") {
   MeterFixture f;
   run_one(f);

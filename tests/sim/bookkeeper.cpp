@@ -327,7 +327,7 @@ void Bookkeeper::bridge(Vm& vm, Account& account, const VmReading& listed) {
   const std::int64_t from = vm.seen + label_;
   std::int64_t on_since = to;
   bool restarted = false;
-  if (listed.process_began) {
+  if (listed.process_began && !same_run) {
     const std::int64_t began = number(*listed.process_began);
     restarted = began > vm.seen && began <= mono_;
     if (restarted) on_since = began + label_;
