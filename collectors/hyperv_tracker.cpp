@@ -115,7 +115,6 @@ void HypervTracker::notice(const WmiNotice& notice, const std::optional<HypervSe
   {
     const std::lock_guard lock(mutex_);
     ++mark_;
-    changed_ = true;
     stamp_ = std::clamp(notice.came, floor_, std::max(floor_, clock_.now().monotonic));
     Machine& machine = machines_[now->vm];
     const bool was_urgent = std::exchange(urgent_, false);
@@ -146,45 +145,14 @@ void HypervTracker::notice(const WmiNotice& notice, const std::optional<HypervSe
   if (urgent && options_.on_urgency) options_.on_urgency();
 }
 
-void HypervTracker::connected() {
-  const std::lock_guard lock(mutex_);
-  ++mark_;
-  attached_ = gap_ = changed_ = true;
-}
-
-void HypervTracker::closed() {
-  {
-    const std::lock_guard lock(mutex_);
-    ++mark_;
-    attached_ = false;
-    gap_ = changed_ = true;
-  }
-  noticed_.notify_all();
-}
-
-bool HypervTracker::take_urgency() {
-  const std::lock_guard lock(mutex_);
-  return std::exchange(urgent_, false);
-}
-
 bool HypervTracker::take_changed() {
   const std::lock_guard lock(mutex_);
-  return std::exchange(changed_, false);
+  return std::exchange(changes_taken_, mark_) != mark_;
 }
 
 HypervTracker::Absences HypervTracker::take_absences() {
   const std::lock_guard lock(mutex_);
   return std::exchange(absences_, {});
-}
-
-std::uint64_t HypervTracker::mark() const {
-  const std::lock_guard lock(mutex_);
-  return mark_;
-}
-
-bool HypervTracker::unbroken() const {
-  const std::lock_guard lock(mutex_);
-  return attached_ && !gap_;
 }
 
 bool HypervTracker::arriving(const VmId& vm) const {
@@ -214,11 +182,6 @@ bool HypervTracker::explains(const std::vector<Standing>& listed) const {
   return static_cast<std::size_t>(std::count_if(machines_.begin(), machines_.end(), is_allocated)) == allocated;
 }
 
-void HypervTracker::wait_beyond(std::uint64_t mark, Milliseconds wait) const {
-  std::unique_lock lock(mutex_);
-  noticed_.wait_for(lock, wait, [&] { return mark_ > mark; });
-}
-
 void HypervTracker::accept(const std::vector<Standing>& listed, std::uint64_t mark) {
   const std::lock_guard lock(mutex_);
   std::map<VmId, Machine> machines;
@@ -245,8 +208,7 @@ TakenNotices HypervTracker::take(std::uint64_t mark) {
   TakenNotices taken;
   taken.now = clock_.now();
   floor_ = taken.now.monotonic;
-  taken.unbroken = attached_ && !gap_;
-  gap_ = !attached_;
+  taken.unbroken = take_unbroken();
   taken.events = std::exchange(queue_, {});
   std::stable_sort(taken.events.begin(), taken.events.end(),
                    [](const VmEvent& a, const VmEvent& b) { return a.at < b.at; });

@@ -8,17 +8,16 @@
 
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "collectors/hyperv_inventory.h"
+#include "collectors/notice_stream.h"
 #include "collectors/sample_moves.h"
 #include "collectors/source.h"
 
@@ -27,7 +26,7 @@ namespace nodemeter {
 // What a machine is allocated by its settings, without disk sizes, which only the storage knows.
 Levels levels_of(const HypervSettings& settings, Power power);
 
-class HypervTracker {
+class HypervTracker final : public NoticeStream {
  public:
   struct Options {
     bool trust_notes = true;
@@ -39,13 +38,7 @@ class HypervTracker {
 
   // `settings`: of this machine, read when the notice came; nothing if they could not be.
   void notice(const WmiNotice& notice, const std::optional<HypervSettings>& settings);
-  // Notices are kept from now on; what is known from before may be stale.
-  void connected();
-  // The subscription broke: notices may be lost.
-  void closed();
 
-  // True once after something deserved an early sample.
-  bool take_urgency();
   // True once after something about machines' settings may have changed.
   bool take_changed();
   // Machines that notices showed without a process since the last call.
@@ -54,8 +47,6 @@ class HypervTracker {
     std::set<VmId> left;  // Not here, and not seen off after that: what came back may have been on elsewhere.
   };
   Absences take_absences();
-  // A mark in the stream of notices; grows with each.
-  [[nodiscard]] std::uint64_t mark() const;
 
   // A machine that is allocated here, or is not; only where it was listed.
   struct Standing {
@@ -64,14 +55,12 @@ class HypervTracker {
   };
   // Whether the notices so far explain exactly what is listed.
   [[nodiscard]] bool explains(const std::vector<Standing>& listed) const;
-  void wait_beyond(std::uint64_t mark, Milliseconds wait) const;
   // Takes over what was listed at `mark`. Machines with later notices keep what those told.
   void accept(const std::vector<Standing>& listed, std::uint64_t mark);
   // Whether this machine is known to be on its way in: it is here, and somebody else's until it runs.
   [[nodiscard]] bool arriving(const VmId& vm) const;
   // Whether it is allocated here as far as lists and notices told.
   [[nodiscard]] bool has(const VmId& vm) const;
-  [[nodiscard]] bool unbroken() const;
 
   TakenNotices take(std::uint64_t mark);
 
@@ -95,17 +84,11 @@ class HypervTracker {
 
   const Options options_;
   const Clock& clock_;
-  mutable std::mutex mutex_;
-  mutable std::condition_variable noticed_;
   std::map<VmId, Machine> machines_;
   std::vector<VmEvent> queue_;
-  std::uint64_t mark_ = 0;
-  MonotonicTime stamp_{};  // Of the notice that is being applied.
-  MonotonicTime floor_{};  // When the queue was last taken: no later event may be earlier.
-  bool attached_ = false;
-  bool gap_ = true;
-  bool urgent_ = false;
-  bool changed_ = true;
+  MonotonicTime stamp_{};                       // Of the notice that is being applied.
+  MonotonicTime floor_{};                       // When the queue was last taken: no later event may be earlier.
+  std::optional<std::uint64_t> changes_taken_;  // The mark up to which take_changed() told.
   Absences absences_;
 };
 

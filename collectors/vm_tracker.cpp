@@ -266,38 +266,6 @@ void VmTracker::device_added(VmId vm, const std::string& alias) {
   }
 }
 
-void VmTracker::closed() {
-  {
-    const std::lock_guard lock(mutex_);
-    ++mark_;
-    attached_ = false;
-    gap_ = true;
-  }
-  noticed_.notify_all();
-}
-
-void VmTracker::connected() {
-  const std::lock_guard lock(mutex_);
-  ++mark_;
-  attached_ = true;
-  gap_ = true;
-}
-
-bool VmTracker::take_urgency() {
-  const std::lock_guard lock(mutex_);
-  return std::exchange(urgent_, false);
-}
-
-std::uint64_t VmTracker::mark() const {
-  const std::lock_guard lock(mutex_);
-  return mark_;
-}
-
-bool VmTracker::unbroken() const {
-  const std::lock_guard lock(mutex_);
-  return attached_ && !gap_;
-}
-
 bool VmTracker::explains(const std::vector<Standing>& listed) const {
   const std::lock_guard lock(mutex_);
   std::size_t allocated = 0;
@@ -309,11 +277,6 @@ bool VmTracker::explains(const std::vector<Standing>& listed) const {
   }
   const auto is_allocated = [](const auto& entry) { return entry.second.power.has_value(); };
   return static_cast<std::size_t>(std::count_if(vms_.begin(), vms_.end(), is_allocated)) == allocated;
-}
-
-void VmTracker::wait_beyond(std::uint64_t mark, Milliseconds wait) const {
-  std::unique_lock lock(mutex_);
-  noticed_.wait_for(lock, wait, [&] { return mark_ > mark; });
 }
 
 void VmTracker::accept(const std::vector<Standing>& listed, std::uint64_t mark) {
@@ -346,8 +309,7 @@ TakenNotices VmTracker::take(std::uint64_t mark) {
   const std::lock_guard lock(mutex_);
   TakenNotices taken;
   taken.now = clock_.now();
-  taken.unbroken = attached_ && !gap_;
-  gap_ = !attached_;
+  taken.unbroken = take_unbroken();
   taken.events.reserve(queue_.size());
   for (Queued& queued : queue_) {
     // The definition has not come yet, so only the power is known: say nothing rather than zero cores.

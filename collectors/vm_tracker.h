@@ -9,15 +9,14 @@
 
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <set>
 #include <vector>
 
 #include "collectors/libvirt_connection.h"
+#include "collectors/notice_stream.h"
 #include "collectors/sample_moves.h"
 #include "collectors/source.h"
 
@@ -32,7 +31,7 @@ std::optional<Power> allocated_power(const ListedDomain& domain);
 // Its process waits, or has waited, for it to come from elsewhere: when that began says nothing about the VM.
 bool arrives_by_migration(const ListedDomain& domain);
 
-class VmTracker final : public LibvirtEventSink {
+class VmTracker final : public LibvirtEventSink, public NoticeStream {
  public:
   struct Options {
     bool trust_metadata = true;
@@ -46,16 +45,7 @@ class VmTracker final : public LibvirtEventSink {
   void rebooted(VmId vm) override;
   void changed(VmId vm) override;
   void device_added(VmId vm, const std::string& alias) override;
-  void closed() override;
-
-  // Callbacks are in place on a new connection: what is known from before may be stale.
-  void connected();
-
-  // True once after something deserved an early sample.
-  bool take_urgency();
-
-  // A mark in the stream of notices; grows with each.
-  std::uint64_t mark() const;
+  void closed() override { NoticeStream::closed(); }
 
   struct Standing {
     VmId vm;
@@ -64,13 +54,8 @@ class VmTracker final : public LibvirtEventSink {
   };
   // Whether the notices so far explain exactly what the hypervisor lists: no VM too many, none missing, same power.
   bool explains(const std::vector<Standing>& listed) const;
-  // Waits until a notice after `mark` came, at most `wait`.
-  void wait_beyond(std::uint64_t mark, Milliseconds wait) const;
   // Takes over what the hypervisor listed at `mark`. VMs with later notices keep what those told.
   void accept(const std::vector<Standing>& listed, std::uint64_t mark);
-
-  // Whether callbacks are in place and have been since the last take().
-  bool unbroken() const;
 
   struct PluggedDevice {
     VmId vm;
@@ -82,7 +67,7 @@ class VmTracker final : public LibvirtEventSink {
   };
   Changes take_changes();
 
-  // Takes the queue. The stream counts as unbroken from here on if callbacks are in place.
+  // Takes the queue.
   TakenNotices take(std::uint64_t mark);
 
  private:
@@ -106,8 +91,6 @@ class VmTracker final : public LibvirtEventSink {
 
   const Options options_;
   const Clock& clock_;
-  mutable std::mutex mutex_;
-  mutable std::condition_variable noticed_;
   std::map<VmId, Vm> vms_;
   struct Queued {
     std::uint64_t number = 0;
@@ -115,11 +98,7 @@ class VmTracker final : public LibvirtEventSink {
   };
   std::vector<Queued> queue_;
   Changes changes_;
-  std::uint64_t mark_ = 0;
   std::uint64_t pushed_ = 0;
-  bool attached_ = false;  // Callbacks are in place.
-  bool gap_ = true;        // They were not, or the queue overflowed, at some time since the last take().
-  bool urgent_ = false;
   MonotonicTime stamp_{};  // Of the notice being applied.
 };
 
