@@ -86,7 +86,7 @@ HypervWorkers::HypervWorkers(Options options, const WmiConnector& wmi, const Cou
       log_(log),
       wmi_(wmi, "WMI"),
       counters_([counters] { return counters(hyperv_counter_paths()); }, "the performance counters' provider"),
-      files_(wmi, "WMI") {
+      files_(wmi, "WMI", {.wedged_after = options.wedged_after}) {
   start_pump();
 }
 

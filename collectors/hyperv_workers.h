@@ -28,6 +28,7 @@ class HypervWorkers final : public HypervReader {
     Milliseconds patience{5'000};     // With all rows of a list, or a pass over all counters.
     Milliseconds disk_patience{500};  // With sizes, which are read on in the background.
     Milliseconds size_age_max{300'000};
+    Milliseconds wedged_after{30'000};  // Who is asked for sizes; then another takes its place.
     Milliseconds pump_silence_max{10'000};
   };
   // `tracker` receives the notices. `clock` and `log` must outlive the object.

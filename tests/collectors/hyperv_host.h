@@ -55,6 +55,7 @@ class FakeHost final : public HypervReader {
   bool counters_away = false;
   bool has_classes = true;
   std::string missing_class;
+  std::vector<VmId> planned;  // Copies on their way in.
   std::uint32_t timer_type = 0x20510500;
   std::map<std::size_t, CounterColumn> instead;  // Of these columns.
 
@@ -89,6 +90,9 @@ class FakeHost final : public HypervReader {
       if (!has_classes || query.class_name == missing_class) continue;
       WmiRows& rows = answer.tables[query.class_name];
       for (const auto& [id, vm] : vms) add_row(query.class_name, id, vm, rows);
+      for (const VmId& id : planned) {
+        if (query.class_name == hyperv_class::kPlanned) rows.emplace_back().set("Name", id.text());
+      }
     }
     return answer;
   }

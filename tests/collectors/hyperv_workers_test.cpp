@@ -28,6 +28,8 @@ struct Backstage {
   int inside = 0;
   std::deque<WmiNotice> notices;
   bool break_notices = false;
+  bool late = false;      // The next size comes when nothing hangs any more,
+  std::string mib = "1";  // as it was when it was asked for.
 
   void set(const std::function<void(Backstage&)>& change) {
     const std::lock_guard lock(mutex);
@@ -77,6 +79,13 @@ class StageSession final : public WmiSession {
   }
   Result<std::string> virtual_disk_settings(const std::string& path) override {
     if (path == "hangs") stage_->pass();
+    if (path == "resized") {
+      const std::string bytes = std::to_string(std::stoull(stage_->get(&Backstage::mib)) << 20);
+      bool late = false;
+      stage_->set([&](Backstage& b) { late = std::exchange(b.late, false); });
+      if (late) stage_->pass();
+      return R"(<I><PROPERTY NAME="MaxInternalSize"><VALUE>)" + bytes + "</VALUE></PROPERTY></I>";
+    }
     if (path == "missing") return Error{ErrorCode::kNotFound, "no such file"};
     return std::string(R"(<I><PROPERTY NAME="MaxInternalSize"><VALUE>1048576</VALUE></PROPERTY></I>)");
   }
@@ -206,6 +215,22 @@ TEST_CASE("sizes are read on in the background, and an unreadable file costs its
   w.stage->set([](Backstage& b) { b.hangs = false; });
   CHECK(comes_true([&] { return w.workers->disk_sizes(paths).size() == 3; }));
   CHECK_FALSE(w.workers->disk_sizes(paths).contains("missing"));
+}
+
+TEST_CASE("a size that was asked for earlier and comes later is not the newer one", "[hyperv]") {
+  HypervWorkers::Options options = short_patience();
+  options.wedged_after = Milliseconds{1};
+  Workers w(options);
+  w.stage->set([](Backstage& b) { b.hangs = b.late = true; });
+  CHECK(w.workers->disk_sizes({"resized"}).empty());
+  w.stage->set([](Backstage& b) { b.mib = "5"; });
+  const std::map<std::string, std::uint64_t> newer = {{"resized", 5u << 20}};
+  CHECK(comes_true([&] { return w.workers->disk_sizes({"resized"}) == newer; }));
+  w.stage->set([](Backstage& b) { b.hangs = false; });
+  for (int i = 0; i < 20; ++i) {
+    std::this_thread::sleep_for(10ms);
+    CHECK(w.workers->disk_sizes({"resized"}) == newer);
+  }
 }
 
 TEST_CASE("notices reach the tracker with settings, and a broken subscription is told", "[hyperv]") {
