@@ -216,7 +216,9 @@ void HypervSampler::follow_process(Vm& vm, const HypervMachine& now, const Listi
   const HypervMachine& before = vm.machine;
   const bool was_on = !fresh && before.power != Power::kOff;
   const bool on_fell = was_on && before.on && now.on && *now.on < *before.on;
-  const bool other_process = was_on && before.process != now.process;
+  // A machine that is starting may not have a number yet.
+  const bool told_now = was_on && !on_fell && before.process == 0 && now.process != 0;
+  const bool other_process = was_on && before.process != now.process && !told_now;
   // Without a process number the on-time has to tell.
   const bool stopped = absences_.off.contains(now.vm);
   const bool was_off = !before.vm.is_zero() && before.power == Power::kOff && !absences_.left.contains(now.vm);
@@ -228,7 +230,7 @@ void HypervSampler::follow_process(Vm& vm, const HypervMachine& now, const Listi
     vm.began.reset();
     return;
   }
-  if (was_on && !replaced) return;
+  if (was_on && !replaced && !told_now) return;
   vm.former = replaced ? std::exchange(vm.devices, {}) : std::map<DeviceKey, Device>{};
   vm.devices.clear();
   vm.processors.clear();
@@ -237,6 +239,7 @@ void HypervSampler::follow_process(Vm& vm, const HypervMachine& now, const Listi
   if (!now.on) vm.just_started = true;  // Nothing proves the contrary.
   vm.began.reset();
   if (now.on) vm.began = std::max(MonotonicTime{}, listing.rows.asked - *now.on);
+  if (told_now) return;  // It came as it came.
   vm.origin = !listed_before_        ? Origin::kFirstSight
               : replaced && !stopped ? Origin::kReplaced
               : stopped || was_off   ? Origin::kStartedHere
@@ -249,13 +252,13 @@ void HypervSampler::follow_process(Vm& vm, const HypervMachine& now, const Listi
 // ---- Counters
 
 std::uint64_t HypervSampler::run_of(const Vm& vm, const DeviceKey& key, const Device& device) const {
+  // Without a number and a start nobody knows whether it is the process from before.
+  if (vm.machine.process == 0 && !vm.began) return 0;
   ByteWriter name;
   name.uuid(boot_);
   name.uuid(vm.machine.vm);
   name.u64(vm.machine.process);
-  // Without a process number no two runs may be taken for one.
-  if (vm.machine.process == 0)
-    name.u64(static_cast<std::uint64_t>(vm.began.value_or(counters_answered_).time_since_epoch().count()));
+  if (vm.machine.process == 0) name.u64(static_cast<std::uint64_t>(vm.began->time_since_epoch().count()));
   name.u8(static_cast<std::uint8_t>(key.first));
   name.text(key.second);
   name.text(device.instance);

@@ -76,6 +76,27 @@ TEST_CASE("a machine that starts while it is watched counts from its start by it
   CHECK(device(sample, 1, DeviceKind::kCpu).begun == MonotonicTime{Milliseconds{s.vm(1).began_ms}});
 }
 
+TEST_CASE("a machine that has no process number yet has no run, and counts from its start once it has one",
+          "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).power = Power::kOff;
+  s.read();
+  s.vm(1).power = Power::kRunning;
+  s.vm(1).process = 0;
+  s.vm(1).tells_on_time = false;
+  CHECK(device(s.read(), 1, DeviceKind::kCpu).run == 0);
+  s.vm(1).process = 100;
+  s.vm(1).tells_on_time = true;
+  s.vm(1).began_ms = s.clock.ms - 500;
+  const Sample sample = s.read();
+  CHECK(device(sample, 1, DeviceKind::kCpu).run != 0);
+  CHECK(device(sample, 1, DeviceKind::kCpu).begun == MonotonicTime{Milliseconds{s.vm(1).began_ms}});
+  // Another number is another process.
+  s.vm(1).process = 101;
+  CHECK_FALSE(device(s.read(), 1, DeviceKind::kCpu).begun);
+}
+
 TEST_CASE("a reset names no new run, whatever it does to counters and on-time", "[hyperv]") {
   Site s;
   s.vm(1) = {"web"};
