@@ -11,8 +11,6 @@ namespace nodemeter {
 
 namespace {
 
-HANDLE handle_of(std::intptr_t file) { return reinterpret_cast<HANDLE>(file); }
-
 OVERLAPPED at(std::uint64_t offset) {
   OVERLAPPED position{};
   position.Offset = static_cast<DWORD>(offset & 0xffffffffu);
@@ -48,16 +46,16 @@ Status extend_with_zeros(std::intptr_t file, std::uint64_t from, std::uint64_t t
   while (from < to) {
     const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(to - from, kZeros.size()));
     DWORD written = 0;
-    const windows::ErrorNumber error = write_some(handle_of(file), from, {kZeros.data(), want}, written);
+    const windows::ErrorNumber error = write_some(windows::handle_of(file), from, {kZeros.data(), want}, written);
     if (error != ERROR_SUCCESS) return windows::failed("cannot extend the data file", error);
     from += written;
   }
-  return flush(handle_of(file), "cannot sync the data file");
+  return flush(windows::handle_of(file), "cannot sync the data file");
 }
 
 Status overwrite(std::intptr_t file, std::uint64_t offset, std::span<const char> bytes) {
   DWORD written = 0;
-  const windows::ErrorNumber error = write_some(handle_of(file), offset, bytes, written);
+  const windows::ErrorNumber error = write_some(windows::handle_of(file), offset, bytes, written);
   if (error != ERROR_SUCCESS) return windows::failed("cannot write to the data file", error);
   if (written != bytes.size()) return Error{ErrorCode::kUnavailable, "cannot write to the data file: cut short"};
   return Done{};
@@ -78,12 +76,12 @@ Result<DataFile> DataFile::open(const std::filesystem::path& path) {
 DataFile::DataFile(DataFile&& other) noexcept : handle_(std::exchange(other.handle_, -1)) {}
 
 DataFile::~DataFile() {
-  if (handle_ >= 0) ::CloseHandle(handle_of(handle_));
+  if (handle_ >= 0) ::CloseHandle(windows::handle_of(handle_));
 }
 
 Result<std::uint64_t> DataFile::size() const {
   LARGE_INTEGER size{};
-  if (::GetFileSizeEx(handle_of(handle_), &size) == 0) {
+  if (::GetFileSizeEx(windows::handle_of(handle_), &size) == 0) {
     return windows::failed("cannot read the data file's size", ::GetLastError());
   }
   return static_cast<std::uint64_t>(size.QuadPart);
@@ -96,8 +94,9 @@ Result<std::size_t> DataFile::read_at(std::uint64_t offset, std::span<char> into
     const auto want = static_cast<DWORD>(std::min<std::size_t>(into.size() - done, 1u << 30));
     const windows::ErrorNumber error = windows::while_held([&]() -> windows::ErrorNumber {
       OVERLAPPED position = at(offset + done);
-      return ::ReadFile(handle_of(handle_), into.data() + done, want, &read, &position) != 0 ? ERROR_SUCCESS
-                                                                                             : ::GetLastError();
+      return ::ReadFile(windows::handle_of(handle_), into.data() + done, want, &read, &position) != 0
+                 ? ERROR_SUCCESS
+                 : ::GetLastError();
     });
     if (error == ERROR_HANDLE_EOF) break;
     if (error != ERROR_SUCCESS) {

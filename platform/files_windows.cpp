@@ -179,7 +179,7 @@ Result<std::uint64_t> free_bytes(const fs::path& path) {
 FileLock::FileLock(FileLock&& other) noexcept : handle_(other.handle_) { other.handle_ = -1; }
 
 FileLock::~FileLock() {
-  if (handle_ >= 0) ::CloseHandle(reinterpret_cast<HANDLE>(handle_));
+  if (handle_ >= 0) ::CloseHandle(windows::handle_of(handle_));
 }
 
 Result<FileLock> FileLock::acquire(const fs::path& path) {
@@ -196,11 +196,11 @@ Result<FileLock> FileLock::acquire(const fs::path& path) {
     const std::string process = holder && !holder->empty() ? " (process " + *holder + ")" : "";
     return Error{ErrorCode::kLocked, windows::narrow(path.native()) + " is held by another process" + process};
   }
-  FileLock lock(reinterpret_cast<std::intptr_t>(file->release()));
-  const auto handle = reinterpret_cast<HANDLE>(lock.handle_);
-  if (::SetEndOfFile(handle) == 0) return failed("cannot write", path, ::GetLastError());
-  if (Status written = write_all(handle, std::to_string(current_process()), path); !written) return written.error();
-  return lock;
+  if (::SetEndOfFile(file->get()) == 0) return failed("cannot write", path, ::GetLastError());
+  if (Status written = write_all(file->get(), std::to_string(current_process()), path); !written) {
+    return written.error();
+  }
+  return FileLock(reinterpret_cast<std::intptr_t>(file->release()));
 }
 
 }  // namespace nodemeter

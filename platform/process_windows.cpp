@@ -39,7 +39,7 @@ std::vector<std::string> program_arguments(int, char**) {
 void return_freed_blocks() {}  // The system's heap gives large blocks back at once.
 
 std::string account_name() {
-  const std::string sid = windows::account_sid();
+  std::string sid = windows::account_sid();
   PSID bytes = nullptr;
   if (sid.empty() || ::ConvertStringSidToSidW(windows::wide(sid).c_str(), &bytes) == 0) return "(unknown)";
   std::array<wchar_t, 512> name{};

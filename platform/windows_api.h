@@ -49,6 +49,11 @@ class Handle {
   void* handle_ = nullptr;
 };
 
+// The handle that a portable header keeps as a number.
+inline void* handle_of(std::intptr_t kept) {
+  return reinterpret_cast<void*>(kept);  // NOLINT(performance-no-int-to-ptr): it was one.
+}
+
 // A virus scanner or a backup holds a file, or a range of it, for moments.
 bool held_by_other(ErrorNumber error);
 

@@ -135,7 +135,7 @@ struct StorePlace {
 };
 
 std::optional<StorePlace> store_place(const std::filesystem::path& path) {
-  const std::wstring text = path.native();
+  const std::wstring& text = path.native();
   const std::size_t first = text.find(L'\\');
   const std::size_t last = text.rfind(L'\\');
   if (first == std::wstring::npos || first == last) return std::nullopt;
