@@ -39,7 +39,8 @@ std::string advice(const Error& error, const std::filesystem::path& state) {
     case ErrorCode::kLocked:
       return "; only one agent may use a state directory: stop the other one, or give this one its own --state";
     case ErrorCode::kPermissionDenied:
-      return "; run the agent as the owner of " + state.string() + " (sudo -u nodemeter), or give that account access";
+      return "; run the agent as the owner of " + state.string() + " (" + as_service_account() +
+             "), or give that account access";
     case ErrorCode::kCorrupt:
       return "; keep the directory as evidence, restore a backup into an empty one and start with that";
     case ErrorCode::kFull: return "; free space on the file system of " + state.string();

@@ -17,4 +17,7 @@ std::filesystem::path default_config_path();
 // Where an agent keeps its journal and keys if nobody says otherwise.
 std::filesystem::path default_state_path();
 
+// What makes the agent run as the service account, as part of a sentence.
+std::string as_service_account();
+
 }  // namespace nodemeter

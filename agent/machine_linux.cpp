@@ -16,4 +16,6 @@ std::filesystem::path default_config_path() { return "/etc/nodemeter/nodemeter.t
 
 std::filesystem::path default_state_path() { return "/var/lib/nodemeter"; }
 
+std::string as_service_account() { return "sudo -u nodemeter"; }
+
 }  // namespace nodemeter

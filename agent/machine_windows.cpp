@@ -46,4 +46,6 @@ std::filesystem::path default_config_path() { return data_folder() / L"nodemeter
 
 std::filesystem::path default_state_path() { return data_folder() / L"state"; }
 
+std::string as_service_account() { return "nodemeter service start"; }
+
 }  // namespace nodemeter

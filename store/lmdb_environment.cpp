@@ -11,7 +11,6 @@
 
 #include "platform/data_file.h"
 #include "platform/files.h"
-#include "platform/process.h"
 #include "store/lmdb_check.h"
 #include "store/page_snapshot.h"
 
@@ -42,12 +41,6 @@ ErrorCode code_of(Code code) {
   }
 }
 
-Error denied(const fs::path& path, Code code) {
-  return Error{ErrorCode::kPermissionDenied,
-               "account " + account_name() + " may not open " + path.string() + ": " + code.words() +
-                   ". The store belongs to the service account: use sudo, or read a backup that you own"};
-}
-
 Error not_a_store(const fs::path& file, const std::string& why) {
   return Error{ErrorCode::kCorrupt, file.string() + " is not a store of this program, or it is damaged: " + why +
                                         ". Set it aside and restore a backup"};
@@ -55,7 +48,7 @@ Error not_a_store(const fs::path& file, const std::string& why) {
 
 Error open_failed(const fs::path& directory, Code code) {
   const fs::path file = directory / "data.mdb";
-  if (code.is_denied()) return denied(directory, code);
+  if (code.is_denied()) return denied_to_account(directory, code.words());
   return code_of(code) == ErrorCode::kCorrupt ? not_a_store(file, code.words())
                                               : code.error("cannot open " + file.string());
 }
@@ -257,7 +250,8 @@ Status make_directory(const fs::path& directory) {
   fs::permissions(directory, fs::perms::owner_all, error);
   if (!error) return Done{};
   const Code code{error.value()};
-  return code.is_denied() ? denied(directory, code) : code.error("cannot create " + directory.string());
+  return code.is_denied() ? denied_to_account(directory, code.words())
+                          : code.error("cannot create " + directory.string());
 }
 
 // How much of the file is mapped at first.
@@ -303,7 +297,8 @@ Status create_file(const fs::path& directory, const LmdbOptions& options) {
   if (fs::exists(file, error) || error) return Done{};  // If it cannot be seen, opening it tells why.
   MDB_env* handle = nullptr;
   const Code code = open_handle(handle, unfinished, options, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS);
-  if (!code.ok()) return code.is_denied() ? denied(directory, code) : code.error("cannot create " + file.string());
+  if (!code.ok())
+    return code.is_denied() ? denied_to_account(directory, code.words()) : code.error("cannot create " + file.string());
   MDB_stat stat{};
   mdb_env_stat(handle, &stat);
   const std::uint64_t begun = lmdb_pages::kMetaPages * stat.ms_psize;
@@ -403,7 +398,7 @@ Result<std::shared_ptr<Environment>> Environment::open(const fs::path& directory
   if (options.read_only) {
     std::error_code error;
     const bool there = fs::exists(directory / "data.mdb", error);
-    if (error && Code{error.value()}.is_denied()) return denied(directory, Code{error.value()});
+    if (error && Code{error.value()}.is_denied()) return denied_to_account(directory, Code{error.value()}.words());
     if (!there) return Error{ErrorCode::kNotFound, "there is no store at " + directory.string()};
   } else {
     if (Status made = make_directory(directory); !made) return made.error();

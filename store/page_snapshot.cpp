@@ -14,9 +14,6 @@ namespace {
 
 using namespace lmdb_pages;
 
-constexpr const char* kWhoseStore =
-    ". The store belongs to the service account: use sudo, or read a backup that you own";
-
 // The two meta pages cannot be read in one moment: what makes no sense may be a commit under way. Damage stays.
 Result<Version> newest_version(const ByteSource& bytes) {
   constexpr int kAttemptsMax = 20;
@@ -168,6 +165,13 @@ class PagesKv final : public KeyValue {
 
 }  // namespace
 
+// How to become that account is told by who knows the platform's words: the command line.
+Error denied_to_account(const std::filesystem::path& path, const std::string& why) {
+  return Error{ErrorCode::kPermissionDenied,
+               "account " + account_name() + " may not open " + path.string() + (why.empty() ? "" : ": " + why) +
+                   ". The store belongs to the service account: run this as that account"};
+}
+
 Result<std::unique_ptr<Snapshot>> page_snapshot(std::shared_ptr<const ByteSource> bytes,
                                                 std::optional<std::uint64_t> transaction,
                                                 std::shared_ptr<const void> pin) {
@@ -189,8 +193,7 @@ Result<std::unique_ptr<KeyValue>> open_shared(const std::filesystem::path& direc
     return Error{ErrorCode::kNotFound, "there is no store at " + directory.string()};
   }
   if (!bytes && bytes.error().code == ErrorCode::kPermissionDenied) {
-    return Error{ErrorCode::kPermissionDenied,
-                 "account " + account_name() + " may not open " + directory.string() + kWhoseStore};
+    return denied_to_account(directory, "");
   }
   if (!bytes) return bytes.error();
   auto kv = std::make_unique<SharedKv>(std::move(*bytes), directory);

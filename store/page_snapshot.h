@@ -31,6 +31,9 @@ Result<std::unique_ptr<KeyValue>> open_pages(const std::filesystem::path& direct
 // kNotFound, kPermissionDenied (the message says what would do), kUnavailable; the rest shows on reading.
 Result<std::unique_ptr<KeyValue>> open_shared(const std::filesystem::path& directory);
 
+// The error of an account that may not open a store. `why`: the system's words, or "".
+Error denied_to_account(const std::filesystem::path& path, const std::string& why);
+
 // Bytes in use and entries of the version.
 KeyValue::Usage usage_of(const lmdb_pages::ByteSource& bytes, std::optional<std::uint64_t> transaction);
 

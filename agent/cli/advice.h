@@ -18,6 +18,8 @@ struct Advice {
   std::string time_service;       // Nobody sets the clock.
   std::string time_setter;        // Somebody sets it too often.
   std::string close_file;         // Before the path of a file that is open to everybody.
+  std::string doctor;             // How the verb is started so that it sees everything; not a sentence.
+  std::string metrics_file;       // Where the node's exporter looks for files of metrics; a path.
 
   // For whoever may not look at the live view that `group` may see.
   [[nodiscard]] std::string join_group(const std::string& group) const;

@@ -16,9 +16,11 @@ const Advice& advice() {
       .stop_first = "stop the agent (nodemeter service stop), run this again, and start it",
       .hypervisor = "see whether the hypervisor's management runs: Get-Service vmms, winmgmt",
       .hypervisor_rights = "run nodemeter service install again, which puts the service into the groups that it needs",
-      .time_service = "start a time service (w32time) and see w32tm /query /status",
+      .time_service = "start a time service (net start w32time, then w32tm /resync) and see w32tm /query /status",
       .time_setter = "see what sets it (w32tm /query /status)",
-      .close_file = "let administrators, the system and the service only open it: icacls "};
+      .close_file = "let administrators, the system and the service only open it: icacls ",
+      .doctor = "nodemeter doctor",
+      .metrics_file = R"("C:\Program Files\windows_exporter\textfile_inputs\nodemeter.prom")"};
   return words;
 }
 

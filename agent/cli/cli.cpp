@@ -6,6 +6,7 @@
 #include <functional>
 #include <ostream>
 
+#include "agent/cli/advice.h"
 #include "agent/cli/help_verb.h"
 #include "agent/cli/service_verb.h"
 #include "agent/cli/terminal.h"
@@ -66,9 +67,9 @@ void add_json(CLI::App& verb, CommonOptions& common) {
 }
 
 void add_live_verbs(CLI::App& app, CommandLine& line) {
-  CLI::App& status_verb = add_verb(app, "status", "Is billing safe on this node now, and why not",
-                                   "nodemeter status\n  nodemeter status --format prometheus --out "
-                                   "/var/lib/prometheus/node-exporter/nodemeter.prom");
+  CLI::App& status_verb =
+      add_verb(app, "status", "Is billing safe on this node now, and why not",
+               "nodemeter status\n  nodemeter status --format prometheus --out " + advice().metrics_file);
   add_config(status_verb, line.common);
   add_json(status_verb, line.common);
   status_verb
@@ -240,7 +241,8 @@ void add_journal_verbs(CLI::App& app, CommandLine& line) {
   cat.add_flag("--follow", line.cat.follow, "Go on with what is written from now on");
   CLI::App& salvage =
       add("salvage", "Get back from a damaged journal every entry that still verifies, into a new state directory",
-          "nodemeter journal salvage /var/lib/nodemeter/journal.damaged-20260101T120000Z --out /tmp/salvaged",
+          "nodemeter journal salvage " + (default_state_path() / "journal.damaged-20260101T120000Z").string() +
+              " --out " + (default_state_path() / "salvaged").string(),
           [&line] { return journal_salvage(line.common, line.salvage, line.console); });
   salvage.add_option("directory", line.salvage.from, "The damaged journal (default: that of the state directory)")
       ->type_name("DIR");
@@ -264,9 +266,8 @@ void add_other_verbs(CLI::App& app, CommandLine& line) {
   add_json(meters_verb, line.common);
   meters_verb.callback([&line] { line.chosen = [&line] { return meters(line.common, line.console); }; });
 
-  CLI::App& doctor_verb =
-      add_verb(app, "doctor", "What is wrong on this node and what to do; run it as the service account",
-               "sudo -u nodemeter nodemeter doctor");
+  CLI::App& doctor_verb = add_verb(
+      app, "doctor", "What is wrong on this node and what to do; run it as the service account", advice().doctor);
   add_config(doctor_verb, line.common);
   add_json(doctor_verb, line.common);
   doctor_verb.callback([&line] { line.chosen = [&line] { return doctor(line.common, line.console); }; });
@@ -282,7 +283,7 @@ void add_other_verbs(CLI::App& app, CommandLine& line) {
   CLI::App& config = add_verb(app, "config", "The configuration", "nodemeter config check nodemeter.toml");
   config.require_subcommand(1);
   CLI::App& check = add_verb(config, "check", "Say everything that is wrong with a configuration file, by line",
-                             "nodemeter config check /etc/nodemeter/nodemeter.toml");
+                             "nodemeter config check " + default_config_path().string());
   check.add_option("file", line.config_file, "The file")->type_name("FILE")->required();
   check.callback([&line] { line.chosen = [&line] { return config_check(line.config_file, line.console); }; });
 
@@ -306,7 +307,7 @@ void add_help_verb(CLI::App& app, CommandLine& line) {
 
 void add_running_verbs(CLI::App& app, CommandLine& line) {
   CLI::App& agent_verb = add_verb(app, "agent", "Run the agent in the foreground, until SIGTERM or SIGINT",
-                                  "nodemeter agent --config /etc/nodemeter/nodemeter.toml");
+                                  "nodemeter agent --config " + default_config_path().string());
   add_config(agent_verb, line.common);
   agent_verb.add_flag("--final", line.agent.final,
                       "This node leaves the site: when stopped, close the open hours and deliver what is left");

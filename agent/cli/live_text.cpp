@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/cli/advice.h"
 #include "agent/cli/table.h"
 #include "collectors/source.h"
 #include "platform/json_writer.h"
@@ -197,7 +198,7 @@ Verdict judge(const LiveSnapshot& snapshot, const ClockReading& now) {
   }
   if (node.simulated) verdict.reasons.push_back("the source is simulated: nothing here is a real VM");
   if (!node.clock_synchronised) {
-    verdict.reasons.push_back("the clock of this node is not synchronised: start a time service (chrony, timesyncd)");
+    verdict.reasons.push_back("the clock of this node is not synchronised: " + advice().time_service);
   }
   if (node.uploading && node.upload_state == "held") {
     verdict.reasons.push_back("delivery is held until an operator acts: " +

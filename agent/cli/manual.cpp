@@ -4,6 +4,7 @@
 #include <array>
 
 #include "agent/cli/command_tree.h"
+#include "agent/machine.h"
 #include "platform/contract.h"
 
 namespace nodemeter::cli {
@@ -81,12 +82,15 @@ std::string synopsis(const Command& command) {
   return out + "[\\fIoptions\\fR]\n";
 }
 
-constexpr const char* kCommon =
+constexpr const char* kExitStatus =
     ".SH EXIT STATUS\n.TP\n.B 0\nDone.\n.TP\n.B 1\nFailed.\n.TP\n.B 2\nWrong usage or configuration.\n.TP\n.B 3\nThe "
-    "answer is incomplete and says so: the range has gaps or open hours; for live verbs, no agent is running.\n"
-    ".SH FILES\n.TP\n.I /etc/nodemeter/nodemeter.toml\nConfiguration; none is a valid one.\n.TP\n.I "
-    "/var/lib/nodemeter\n"
-    "State directory: journal and signing key.\n";
+    "answer is incomplete and says so: the range has gaps or open hours; for live verbs, no agent is running.\n";
+
+std::string files_text() {
+  return ".SH FILES\n.TP\n.I " + roff(default_config_path().string()) +
+         "\nConfiguration; none is a valid one.\n.TP\n.I " + roff(default_state_path().string()) +
+         "\nState directory: journal and signing key.\n";
+}
 
 std::string page_of(const Command& command, const std::vector<Command>& all) {
   std::string out = ".TH " + upper(dashed(command.path)) +
@@ -108,7 +112,7 @@ std::string page_of(const Command& command, const std::vector<Command>& all) {
       }
     }
   }
-  out += kCommon;
+  out += kExitStatus + files_text();
   out += ".SH SEE ALSO\n";
   if (!command.path.empty()) return out + ".BR nodemeter (1)\n";
   for (std::size_t i = 0; i < command.verbs.size(); ++i) {

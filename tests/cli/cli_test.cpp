@@ -10,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "agent/cli/advice.h"
 #include "agent/cli/console.h"
+#include "agent/machine.h"
 #include "command.h"
 #include "golden.h"
 #include "platform/clock.h"
@@ -35,6 +37,32 @@ TEST_CASE("help is data: standard output and exit 0, with an example for every v
     CHECK_THAT(nodemeter_run({"journal", verb, "--help"}).out,
                Catch::Matchers::Contains("Example:\n  nodemeter journal " + verb));
   }
+}
+
+TEST_CASE("no page and no advice names a tool or a path of another platform", "[cli]") {
+  const Directory directory;
+  fs::create_directories(directory / "man");
+  REQUIRE(nodemeter_run({"help", "--man", directory / "man"}).code == 0);
+  std::string all = as_service_account();
+  for (const auto& page : fs::directory_iterator(directory / "man")) {
+    std::ostringstream text;
+    text << std::ifstream(page.path()).rdbuf();
+    all += text.str();
+  }
+  const cli::Advice& advice = cli::advice();
+  for (const std::string* words :
+       {&advice.as_service, &advice.read_history, &advice.start, &advice.restart, &advice.stop_first,
+        &advice.hypervisor, &advice.hypervisor_rights, &advice.time_service, &advice.time_setter, &advice.close_file,
+        &advice.doctor, &advice.metrics_file}) {
+    CHECK_FALSE(words->empty());
+    all += *words + "\n";
+  }
+  all += advice.join_group("readers");
+  const std::vector<std::string> posix{"sudo", "systemctl", "journalctl", "chrony", "/etc/nodemeter", "/var/lib"};
+  const std::vector<std::string> windows{"w32tm", "net start", "administrator", "icacls", "Get-Service", "Program"};
+  const bool on_posix = default_config_path().generic_string() == "/etc/nodemeter/nodemeter.toml";
+  for (const std::string& own : on_posix ? posix : windows) CHECK_THAT(all, Catch::Matchers::Contains(own));
+  for (const std::string& foreign : on_posix ? windows : posix) CHECK_THAT(all, !Catch::Matchers::Contains(foreign));
 }
 
 TEST_CASE("wrong usage is exit 2, says what is allowed, and prints no data", "[cli]") {
