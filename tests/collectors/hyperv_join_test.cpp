@@ -40,9 +40,14 @@ TEST_CASE("what an image file counted while two machines ran with it is billed t
   s.vm(1) = {"a", Power::kRunning, 100, 1000, 1, "C:\\shared.vhdx"};
   s.vm(1).disk = {100, 100, 100, 100};
   const Sample alone = s.read();
-  s.vm(2) = {"b", Power::kRunning, 101, s.clock.ms + 1, 1, "C:\\shared.vhdx"};
+  s.vm(2) = {"b", Power::kOff, 101, s.clock.ms + 1, 1, "C:\\shared.vhdx"};
   s.notify(2, WmiNotice::Kind::kCreated);
+  s.vm(2).power = Power::kRunning;
+  s.vm(2).state_changed = "2";
+  s.clock.ms += 1000;
+  s.notify(2, WmiNotice::Kind::kChanged);
   const Sample both = s.read();
+  CHECK(device(both, 2, DeviceKind::kCpu).begun);
   CHECK_FALSE(device(both, 2, DeviceKind::kDisk).begun);
   s.host->vms.erase(FakeHost::id(1));
   s.vm(2).disk = {900, 900, 900, 900};

@@ -135,6 +135,13 @@ TEST_CASE("counters that were read before a machine's process began are not its"
   s.vm(1).began_ms = s.clock.ms + 10'050;
   s.host->lag_ms = 100;
   CHECK(cpu(s.read(), 1) == Reading{Absence::kVmBusy});
+  s.vm(2) = {"no on-time"};
+  s.vm(2).tells_on_time = false;
+  s.vm(2).power = Power::kOff;
+  s.read();
+  s.vm(2).power = Power::kRunning;
+  CHECK(cpu(s.read(), 2) == Reading{Absence::kVmBusy});
+  CHECK(cpu(s.read(), 2) == Reading{std::uint64_t{0}});
   // Nor can they be proven to be without an on-time; a process that was replaced has a baseline even so.
   s.vm(1).process = 102;
   s.vm(1).tells_on_time = false;
