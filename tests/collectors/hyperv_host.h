@@ -127,6 +127,7 @@ class FakeHost final : public HypervReader {
     const std::string prefix = "Microsoft:" + id.text();
     if (class_name == hyperv_class::kSettings) {
       setting.set("InstanceID", prefix);
+      if (!vm.notes.empty()) setting.set("Notes", vm.notes);
       rows.push_back(setting);
     } else if (class_name == hyperv_class::kSummary) {
       setting.set("Name", id.text());
@@ -135,10 +136,6 @@ class FakeHost final : public HypervReader {
     } else if (class_name == hyperv_class::kProcessor) {
       setting.set("InstanceID", prefix + "\\p\\0");
       setting.set("VirtualQuantity", std::to_string(vm.vcores));
-      rows.push_back(setting);
-    } else if (class_name == hyperv_class::kSettings && !vm.notes.empty()) {
-      setting.set("InstanceID", prefix);
-      setting.set("Notes", vm.notes);
       rows.push_back(setting);
     } else if (class_name == hyperv_class::kMemory) {
       setting.set("InstanceID", prefix + "\\m");

@@ -12,8 +12,10 @@ TEST_CASE("a machine's processors are summed, its devices joined, and its levels
   s.vm(1).disk = {1, 2, 3, 4};
   s.vm(1).nic = {5, 6, 7, 8};
   s.vm(1).has_nic = true;
+  s.vm(1).notes = R"({"subscription": "11111111-2222-3333-4444-555555555555"})";
   const Sample sample = s.read();
   CHECK(sample.inventory == Inventory::kComplete);
+  CHECK(sample.vms.front().owner.known);
   REQUIRE(sample.vms.size() == 1);
   const VmReading& vm = sample.vms.front();
   CHECK(vm.name == "web (1): a");
