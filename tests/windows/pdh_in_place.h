@@ -74,6 +74,7 @@ class PdhInPlace {
   static void show(const std::vector<CounterColumn>& columns) {
     const std::lock_guard lock(pdh_side().mutex);
     pdh_side().collected = 0;
+    pdh_side().columns.clear();
     for (std::size_t i = 0; i < columns.size(); ++i) {
       const CounterPath& path = hyperv_counter_paths()[i];
       if (columns[i].state == ColumnState::kRead)
