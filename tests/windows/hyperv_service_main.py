@@ -69,10 +69,10 @@ def close_hour(node):
 def exercise(node, site):
     """The service's life; gives how long the host was watched, in ms: at least, at most."""
     node.do("service", "install")
-    began = time.time()
     first = start(node)
     check_running(node, site)
     watched = time.time()
+    began = int((node.program.parent / "began").read_text()) / 1000
     wait_until(lambda: time.time() > began + LATE_CREATED_S + 2, "time stands still")
     node.wine.run("taskkill", "/F", "/PID", str(first))
     wait_until(lambda: node.do("status", expect=None).returncode == 3, "an ended agent is shown as alive")
@@ -125,8 +125,6 @@ def main():
             node = WindowsNode(wine, build, site, SETTINGS)
             library = node.program.parent / "pdh.dll"
             shutil.copy(build / "tests" / "fake-hyperv" / "pdh.dll", library)
-            began = time.time()
-            (library.parent / "began").write_text(str(int(began * 1000)))
             register_locator(wine, "C:\\Program Files\\nodemeter\\pdh.dll")
             least, most = exercise(node, site)
             entries = node.journal()
