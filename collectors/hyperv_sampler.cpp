@@ -329,8 +329,6 @@ void HypervSampler::add_device(Vm& vm, DeviceKind kind, const std::string& id, c
   // Without an on-time, only what is not there yet tells that nothing counts from zero.
   const bool unproven = vm.origin == Origin::kCame || vm.origin == Origin::kReplaced || device.contested;
   if (vm.process_new && !vm.began && unproven) read.counters.fill(Absence::kNotOffered);
-  // While WMI is away: perhaps another process, of which WMI will tell.
-  if (away_ && fell(device, read)) read.counters.fill(Absence::kReadFailed);
   for (std::size_t i = 0; i < kCountersMax; ++i) {
     if (const auto* value = std::get_if<std::uint64_t>(&read.counters[i])) device.last[i] = *value;
   }
@@ -343,6 +341,20 @@ void HypervSampler::add_device(Vm& vm, DeviceKind kind, const std::string& id, c
   shown.run = run_of(vm, key, device);
   shown.begun = device.begun;
   reading.devices.push_back(std::move(shown));
+}
+
+// Nobody tells of another process now, and what that one has counted must not be taken for what this one has.
+void HypervSampler::add_unread_devices(const Vm& vm, VmReading& reading) const {
+  for (const auto& [key, device] : vm.devices) {
+    DeviceReading shown;
+    shown.kind = key.first;
+    shown.id = key.second;
+    shown.counters.fill(Absence::kReadFailed);
+    shown.read_at = counters_answered_;
+    shown.run = run_of(vm, key, device);
+    shown.begun = device.begun;
+    reading.devices.push_back(std::move(shown));
+  }
 }
 
 // The processors' time as a device with one counter. Counters are known to miss some processors, and a sum without
@@ -398,6 +410,10 @@ VmReading HypervSampler::reading_of(Vm& vm) {
   reading.levels.disk_mib = disk_mib_of(vm);
   if (vm.machine.power == Power::kOff) return reading;
   reading.process_began = vm.began;
+  if (away_) {
+    add_unread_devices(vm, reading);
+    return reading;
+  }
   for (auto& [key, device] : vm.devices) device.seen = false;
   const HypervCounters::Device processors = processors_of(vm);
   add_device(vm, DeviceKind::kCpu, "vcpus", vm.processors_instance, processors, true, reading);

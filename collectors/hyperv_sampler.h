@@ -3,7 +3,8 @@
 // One sample: counters first, then the list of machines, so that a machine whose process began after the counters were
 // read is told from the one before it. What machines are given is read again when something says that it changed. If
 // WMI is away, machines of which counters still show an adapter go on as known, and the sample says kKnownOnly: an
-// adapter's instance has the machine's GUID, while names and paths may be another's by now. A list without a machine
+// adapter's instance has the machine's GUID, while names and paths may be another's by now. Their counters are not read
+// until WMI tells of which process they are. A list without a machine
 // whose adapter still counts is none: the service was just started and has not found its machines yet.
 //
 // Runs. A counter run is one device of one worker process; its name holds the boot, the machine, the process and the
@@ -112,6 +113,7 @@ class HypervSampler final : public Source {
   void contest(DeviceKind kind, Device& device, bool ambiguous) const;
   void add_device(Vm& vm, DeviceKind kind, const std::string& id, const std::string& instance,
                   HypervCounters::Device read, bool shown_before, VmReading& reading);
+  void add_unread_devices(const Vm& vm, VmReading& reading) const;
   HypervCounters::Device processors_of(Vm& vm);
   void join(const std::vector<HypervMachine>& running);
   [[nodiscard]] std::optional<std::uint64_t> disk_mib_of(const Vm& vm) const;

@@ -199,8 +199,9 @@ void HypervFace::show_machine(const VmReading& reading) {
       machine.on_from_ms = 0;
     }
     machine.run = run;
-    machine.process_used = true;
   }
+  // The number is shown from here on: of a run that goes on, too, if a failed migration changed it.
+  machine.process_used = machine.process_used || on;
   if (machine.shown_power != reading.levels.power || (on && machine.shown_process != machine.process)) {
     machine.state_changed = instant();
     machine.shown_power = reading.levels.power;

@@ -5,12 +5,15 @@
 #include <cstdint>
 #include <string_view>
 
+#include "tests/sim/play.h"
+
 namespace nodemeter {
 
 struct Regression {
-  std::uint64_t seed;     // Of the world that found it, with the plans drawn as they were then.
-  std::string_view what;  // One line: what was wrong.
-  std::string_view plan;  // The smallest world that shows it.
+  std::uint64_t seed;                 // Of the world that found it, with the plans drawn as they were then.
+  std::string_view what;              // One line: what was wrong.
+  std::string_view plan;              // The smallest world that shows it,
+  Mapping mapping = Mapping::kPlain;  // through this mapping.
 };
 
 inline constexpr Regression kRegressions[] = {
@@ -133,6 +136,37 @@ inline constexpr Regression kRegressions[] = {
                  {"at_ms":0,"op":"clock_step","vm":0,"a":0,"b":-234},
                  {"at_ms":0,"op":"store_full","vm":0,"a":2868282,"b":0},
                  {"at_ms":1569513,"op":"power_loss","vm":0,"a":0,"b":14677}]})"},
+    {789298984,
+     "through Hyper-V's mapping: while WMI was away, counters of another process were billed as those of the one "
+     "before, "
+     "and once more from zero when the agent came back",
+     R"({"seed":789298984,"start_ms":1767231516901,"length_ms":5023498,"interval_ms":5000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":2,"memory_mib":24393,"cpu_percent":82,"disks":2,"nics":2,"rate":63444407,"width_32":false,
+                  "starts_proven":true,"owner_known":false,"windows":false,"persistent":false,"first_ms":0}],
+         "ops": [{"at_ms":1232981,"op":"recreate","vm":0,"a":365,"b":0},
+                 {"at_ms":1283113,"op":"pause","vm":0,"a":0,"b":0},
+                 {"at_ms":1307099,"op":"resize_quietly","vm":0,"a":20,"b":0},
+                 {"at_ms":1340910,"op":"service_away","vm":0,"a":1780489,"b":0},
+                 {"at_ms":1792500,"op":"recreate","vm":0,"a":622,"b":0},
+                 {"at_ms":1934265,"op":"commit_unknown_written","vm":0,"a":0,"b":2471},
+                 {"at_ms":2716901,"op":"pause","vm":0,"a":0,"b":0}]})",
+     Mapping::kHyperv},
+    {789299152,
+     "of the world, not of the product: a process number that a failed migration had given to a run that went on was "
+     "given to the next run as well",
+     R"({"seed":789299152,"start_ms":1767231531050,"length_ms":1236225,"interval_ms":10000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":15,"memory_mib":28001,"cpu_percent":48,"disks":0,"nics":0,"rate":133776208,"width_32":false,
+                  "starts_proven":true,"owner_known":false,"windows":true,"persistent":false,"first_ms":0}],
+         "ops": [{"at_ms":0,"op":"clock_step","vm":0,"a":0,"b":1942955},
+                 {"at_ms":227164,"op":"migrate_fails","vm":0,"a":0,"b":0},
+                 {"at_ms":234018,"op":"migrate_fails","vm":0,"a":2258,"b":0},
+                 {"at_ms":497087,"op":"stop","vm":0,"a":0,"b":0},
+                 {"at_ms":529280,"op":"commit_unknown_written","vm":0,"a":0,"b":900904},
+                 {"at_ms":1076940,"op":"leave","vm":0,"a":0,"b":0},
+                 {"at_ms":1190200,"op":"arrive","vm":0,"a":0,"b":0}]})",
+     Mapping::kHyperv},
 };
 
 }  // namespace nodemeter
