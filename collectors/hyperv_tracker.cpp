@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "platform/text.h"
+
 namespace nodemeter {
 
 namespace {
@@ -13,6 +15,20 @@ constexpr std::int64_t kClockMoves = 500;  // Milliseconds; less is drift.
 std::string_view zone_of(std::string_view instant) {
   constexpr std::size_t kZoneAt = 21;
   return instant.substr(std::min(instant.size(), kZoneAt));
+}
+
+// Whether such an instant lies ahead of `now`: the clock was set back since.
+bool is_ahead(std::string_view instant, UtcTime now) {
+  const std::string_view zone = zone_of(instant);
+  const std::optional<std::uint64_t> minutes = parse_u64(zone.substr(std::min<std::size_t>(zone.size(), 1)));
+  if (!minutes || *minutes > 24 * 60) return false;
+  const auto offset = std::chrono::minutes{*minutes};
+  std::string digits;
+  for (const char c : iso_time(zone.front() == '-' ? now - offset : now + offset)) {
+    if (c >= '0' && c <= '9') digits += c;
+  }
+  constexpr std::size_t kToSeconds = 14;
+  return instant.substr(0, kToSeconds) > std::string_view(digits).substr(0, kToSeconds);
 }
 
 }  // namespace
@@ -122,7 +138,7 @@ void HypervTracker::notice(const WmiNotice& notice, const std::optional<HypervSe
     const std::int64_t offset = wall_offset_ms();
     const bool one_zone =
         now->state_changed.empty() || zone_of(now->state_changed) == zone_of(machine.known.state_changed);
-    const bool comparable = one_zone && machine.wall_offset_ms - offset < kClockMoves;
+    const bool comparable = one_zone && machine.wall_offset_ms && *machine.wall_offset_ms - offset < kClockMoves;
     const bool stale = comparable && !machine.known.vm.is_zero() && now->state_changed < machine.known.state_changed;
     if (notice.kind == WmiNotice::Kind::kDeleted) {
       machine.noticed = mark_;
@@ -190,8 +206,10 @@ void HypervTracker::accept(const std::vector<Standing>& listed, std::uint64_t ma
     const auto known = machines_.find(standing.machine.vm);
     if (known != machines_.end()) machine = known->second;
     if (machine.noticed <= mark) {
-      if (machine.known.vm.is_zero()) machine.came_in = standing.machine.migrating && !standing.allocated;
+      const bool first = machine.known.vm.is_zero();
+      if (first) machine.came_in = standing.machine.migrating && !standing.allocated;
       if (machine.known.state_changed != standing.machine.state_changed) machine.wall_offset_ms = wall_offset_ms();
+      if (first && is_ahead(standing.machine.state_changed, clock_.now().utc)) machine.wall_offset_ms.reset();
       machine.known = standing.machine;
       machine.allocated = standing.allocated;
     }

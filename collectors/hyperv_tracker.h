@@ -71,7 +71,8 @@ class HypervTracker final : public NoticeStream {
     bool came_in = false;  // Was on its way in when first seen.
     std::uint64_t noticed = 0;
     MonotonicTime last_event{};
-    std::int64_t wall_offset_ms = 0;  // UTC less monotonic time, when its last state change was seen.
+    // UTC less monotonic time, when its last state change was seen. Nothing: the clock was set back since.
+    std::optional<std::int64_t> wall_offset_ms;
   };
 
   void push(Machine& machine, VmEventKind kind, std::string how, MonotonicTime at,

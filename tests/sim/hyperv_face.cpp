@@ -66,11 +66,6 @@ void HypervFace::restart() {
 Result<Sample> HypervFace::read(const Result<Sample>& shown) {
   host_->service = shown.ok() && shown->inventory == Inventory::kComplete;
   host_->counters = shown.ok();
-  same_run_.clear();
-  for (std::size_t i = 0; shown && i < shown->vms.size(); ++i) {
-    const VmReading& vm = shown->vms[i];
-    if (!vm.devices.empty() && machines_[vm.vm].run == vm.devices.front().run) same_run_.insert(vm.vm);
-  }
   if (shown && shown->events_unbroken) {
     for (const VmEvent& event : shown->events) notify(event);
   } else {
@@ -124,15 +119,19 @@ HypervSettings HypervFace::settings_of(const VmEvent& event) const {
   return settings;
 }
 
+// Each run has a process number of its own; one that a failed migration gave back goes on with its.
+void HypervFace::follow_run(const VmId& vm, Machine& machine) {
+  const std::uint64_t run = node_.run_of(vm);
+  if (machine.run == run && machine.process != 0) return;
+  machine.run = run;
+  machine.process = ++processes_;
+  machine.on_from_ms = 0;
+}
+
 void HypervFace::notify(const VmEvent& event) {
   Machine& machine = machines_[event.vm];
   const bool starts = event.kind == VmEventKind::kStarted || event.kind == VmEventKind::kArrived;
-  // A late notice of a start may be of a process that was shown before it.
-  if (starts && !same_run_.contains(event.vm)) {
-    machine.process = ++processes_;
-    machine.process_used = false;
-    machine.on_from_ms = 0;
-  }
+  if (starts) follow_run(event.vm, machine);
   if (event.kind == VmEventKind::kRebooted && manners_.resets_restart_on_time) {
     machine.on_from_ms = node_.ran_ms(event.vm);
   }
@@ -192,16 +191,7 @@ void HypervFace::show_machine(const VmReading& reading) {
   Machine& machine = machines_[reading.vm];
   machine.name = display_name(reading.vm, reading.name);
   const bool on = reading.levels.power != Power::kOff;
-  const std::uint64_t run = on ? reading.devices.front().run : 0;
-  if (on && run != machine.run) {
-    if (machine.process_used || machine.process == 0) {  // Nobody told of it.
-      machine.process = ++processes_;
-      machine.on_from_ms = 0;
-    }
-    machine.run = run;
-  }
-  // The number is shown from here on: of a run that goes on, too, if a failed migration changed it.
-  machine.process_used = machine.process_used || on;
+  if (on) follow_run(reading.vm, machine);
   if (machine.shown_power != reading.levels.power || (on && machine.shown_process != machine.process)) {
     machine.state_changed = instant();
     machine.shown_power = reading.levels.power;

@@ -10,7 +10,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -45,8 +44,7 @@ class HypervFace {
   struct Machine {
     std::string name;  // As shown last.
     std::uint64_t process = 0;
-    bool process_used = false;    // By a run that was shown.
-    std::uint64_t run = 0;        // Of its CPU, shown last.
+    std::uint64_t run = 0;        // Of its CPU, whose process that is.
     std::int64_t on_from_ms = 0;  // Running time at its last reset.
     std::string state_changed;
     std::optional<Power> shown_power;
@@ -65,6 +63,7 @@ class HypervFace {
   void show_machine(const VmReading& reading);
   void show_counters(const VmReading& reading);
   void notify(const VmEvent& event);
+  void follow_run(const VmId& vm, Machine& machine);
   [[nodiscard]] HypervSettings settings_of(const VmEvent& event) const;
   void show_settings(const VmReading& reading, const std::string& notes);
   [[nodiscard]] std::string display_name(const VmId& vm, const std::string& name) const;
@@ -77,7 +76,6 @@ class HypervFace {
   Manners manners_;
   std::shared_ptr<Host> host_ = std::make_shared<Host>();
   std::map<VmId, Machine> machines_;
-  std::set<VmId> same_run_;  // VMs whose process is one that was shown before.
   std::uint64_t processes_ = 1000;
   NullLog log_;
   std::shared_ptr<HypervTracker> tracker_;

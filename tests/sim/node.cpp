@@ -501,6 +501,8 @@ const SimNode::Machine& SimNode::machine_of(const VmId& vm) const {
 
 std::int64_t SimNode::ran_ms(const VmId& vm) const { return machine_of(vm).devices.front().ran_ms; }
 
+std::uint64_t SimNode::run_of(const VmId& vm) const { return machine_of(vm).devices.front().run; }
+
 std::vector<std::pair<DeviceKind, std::string>> SimNode::device_ids(const VmId& vm) const {
   std::vector<std::pair<DeviceKind, std::string>> ids;
   for (const Device& device : machine_of(vm).devices) ids.emplace_back(device.kind, device.id);

@@ -76,6 +76,7 @@ class SimNode {
 
   // For how long the VM has truly run in its present run, and what it is made of.
   [[nodiscard]] std::int64_t ran_ms(const VmId& vm) const;
+  [[nodiscard]] std::uint64_t run_of(const VmId& vm) const;
   [[nodiscard]] std::vector<std::pair<DeviceKind, std::string>> device_ids(const VmId& vm) const;
 
   [[nodiscard]] const std::map<VmId, Truth>& truth() const { return truth_; }
