@@ -167,6 +167,18 @@ inline constexpr Regression kRegressions[] = {
                  {"at_ms":1076940,"op":"leave","vm":0,"a":0,"b":0},
                  {"at_ms":1190200,"op":"arrive","vm":0,"a":0,"b":0}]})",
      Mapping::kHyperv},
+    {3489665846,
+     "through Hyper-V's mapping: the clock went back, the agent began anew, and the notice of a stop was taken for "
+     "older "
+     "than the list",
+     R"({"seed":3489665846,"start_ms":1767232168358,"length_ms":1838642,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":false,
+         "vms": [{"vcores":13,"memory_mib":31664,"cpu_percent":95,"disks":0,"nics":0,"rate":121884428,"width_32":false,
+                  "starts_proven":true,"owner_known":true,"windows":false,"persistent":false,"first_ms":0}],
+         "ops": [{"at_ms":124071,"op":"clock_step","vm":0,"a":0,"b":-63524278},
+                 {"at_ms":562927,"op":"agent_crash","vm":0,"a":0,"b":0},
+                 {"at_ms":1778642,"op":"stop","vm":0,"a":0,"b":0}]})",
+     Mapping::kHyperv},
 };
 
 }  // namespace nodemeter
