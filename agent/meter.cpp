@@ -27,14 +27,6 @@ std::string_view event_word(VmEventKind kind) {
 // The source could not tell which process the device belongs to.
 bool run_unknown(const DeviceReading& device) { return device.run == 0; }
 
-bool same_process(const VmState& vm, const VmReading& reading) {
-  return std::any_of(vm.tracks.begin(), vm.tracks.end(), [&](const DeviceTrack& track) {
-    return std::any_of(reading.devices.begin(), reading.devices.end(), [&](const DeviceReading& device) {
-      return device.kind == track.kind && device.id == track.id && device.run == track.run;
-    });
-  });
-}
-
 // What an event tells about levels; what it leaves open stays.
 Levels told(const Levels& before, Levels event) {
   if (!event.disk_mib) event.disk_mib = before.disk_mib;
@@ -198,6 +190,7 @@ Meter::Interval::Touched& Meter::touch(const VmState& vm) {
   if (interval_.touched.size() > before) {
     entry->second.seen = vm.seen;
     entry->second.boot = vm.boot;
+    entry->second.ran = vm.present && vm.levels.power != Power::kOff && !vm.no_run_at;
     entry->second.known = vm.present || vm.no_run_at || vm.left_behind;
   }
   interval_.last_touched = {&vm, &entry->second};
@@ -307,7 +300,7 @@ void Meter::observe(const VmReading& reading) {
     if (unwatched(vm)) {
       // A process that was read before was on throughout, whatever its start seems to be: Hyper-V's on-time begins anew
       // with a reset and stands still in a pause.
-      const bool same = same_process(vm, reading);
+      const bool same = goes_on(vm.tracks, reading);
       Levels proven = reading.levels;
       // Nothing tells that it is that one: it may have been off in between.
       if (!reading.process_began && !same) proven.power = Power::kOff;

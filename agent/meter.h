@@ -106,6 +106,7 @@ class Meter {
       MonotonicTime seen{};  // Of the VM, before this sample.
       BootId boot;
       bool known = false;      // Its state before this sample was known: here, or not here.
+      bool ran = false;        // It was here then, with a process that could be told.
       bool settled = false;    // A proof in this step: what follows is known again.
       bool estimated = false;  // Its time includes an unwatched stretch.
       bool departed = false;   // An event said so: a listing from just before says nothing.
@@ -149,11 +150,12 @@ class Meter {
   void end_runs(VmState& vm, MonotonicTime at);
   void set_runs_aside(VmState& vm);
 
+  [[nodiscard]] static bool goes_on(const std::vector<DeviceTrack>& tracks, const VmReading& reading);
   void count_devices(VmState& vm, const VmReading& reading);
-  void count_device(VmState& vm, const DeviceReading& device, bool process_known);
+  void count_device(VmState& vm, const DeviceReading& device, bool older);
   void count_counter(VmState& vm, const CounterMeter& rule, const DeviceReading& device,
                      std::optional<CounterBase>& base, bool may_wrap);
-  DeviceTrack& begin_run(VmState& vm, const DeviceReading& device, bool process_known);
+  DeviceTrack& begin_run(VmState& vm, const DeviceReading& device, bool older);
   void count_delta(VmState& vm, MeterIndex meter, std::uint64_t delta, MonotonicTime from, MonotonicTime to);
   void mark(VmState& vm, MonotonicTime at, std::uint32_t status) { mark(vm, label(at), status); }
   void mark(VmState& vm, UtcTime at, std::uint32_t status);

@@ -14,6 +14,10 @@ Levels with_power(Levels levels, Power power) {
   return levels;
 }
 
+bool is_of(const DeviceTrack& track, const DeviceReading& device) {
+  return track.kind == device.kind && track.id == device.id;
+}
+
 }  // namespace
 
 Levels smaller(const Levels& a, const Levels& b) {
@@ -147,17 +151,29 @@ void Meter::set_runs_aside(VmState& vm) {
 
 // --- Counters -------------------------------------------------------------------------------------------------------
 
+// Whether one of these runs is read again.
+bool Meter::goes_on(const std::vector<DeviceTrack>& tracks, const VmReading& reading) {
+  return std::any_of(tracks.begin(), tracks.end(), [&](const DeviceTrack& track) {
+    return std::any_of(reading.devices.begin(), reading.devices.end(),
+                       [&](const DeviceReading& device) { return is_of(track, device) && device.run == track.run; });
+  });
+}
+
 void Meter::count_devices(VmState& vm, const VmReading& reading) {
   vm.rates = {};
   const Interval::Touched& touched = touch(vm);
   if (touched.boot == interval_.sample->boot && interval_.sample->taken_at > touched.seen) {
     vm.rates.span_ms = static_cast<std::uint64_t>((interval_.sample->taken_at - touched.seen).count());
   }
-  for (const DeviceReading& device : reading.devices) count_device(vm, device, reading.process_began.has_value());
+  // A process that was read before did not begin since, whatever its on-time says, which stands still in a pause; nor
+  // did what it shows anew, unless that is proven of the device itself.
+  const bool same = goes_on(vm.tracks, reading) || goes_on(vm.former, reading);
+  for (const DeviceReading& device : reading.devices) {
+    count_device(vm, device, same && (!device.begun || device.begun == reading.process_began));
+  }
   const auto unplugged = [&](const DeviceTrack& track) {
-    return std::none_of(reading.devices.begin(), reading.devices.end(), [&](const DeviceReading& device) {
-      return device.kind == track.kind && device.id == track.id;
-    });
+    return std::none_of(reading.devices.begin(), reading.devices.end(),
+                        [&](const DeviceReading& device) { return is_of(track, device); });
   };
   const auto first_gone = std::stable_partition(vm.tracks.begin(), vm.tracks.end(),
                                                 [&](const DeviceTrack& track) { return !unplugged(track); });
@@ -211,9 +227,9 @@ bool bytes_fell(const DeviceTrack& track, const DeviceReading& device) {
 
 }  // namespace
 
-void Meter::count_device(VmState& vm, const DeviceReading& device, bool process_known) {
-  const auto same_device = [&](const DeviceTrack& track) { return track.kind == device.kind && track.id == device.id; };
-  auto known = std::find_if(vm.tracks.begin(), vm.tracks.end(), same_device);
+void Meter::count_device(VmState& vm, const DeviceReading& device, bool older) {
+  auto known =
+      std::find_if(vm.tracks.begin(), vm.tracks.end(), [&](const DeviceTrack& track) { return is_of(track, device); });
   if (device.run == 0) {  // Nobody could tell which run it is: this reading is missing, and nothing else.
     mark(vm, device.read_at, status_bit::kCounterMissing);
     return;
@@ -223,7 +239,7 @@ void Meter::count_device(VmState& vm, const DeviceReading& device, bool process_
     vm.tracks.erase(known);
     known = vm.tracks.end();
   }
-  DeviceTrack& track = known != vm.tracks.end() ? *known : begin_run(vm, device, process_known);
+  DeviceTrack& track = known != vm.tracks.end() ? *known : begin_run(vm, device, older);
   const bool may_wrap = !bytes_fell(track, device);
   for (const CounterMeter& rule : kCounterMeters) {
     if (rule.kind == device.kind) count_counter(vm, rule, device, track.base[rule.counter], may_wrap);
@@ -257,23 +273,24 @@ void Meter::count_counter(VmState& vm, const CounterMeter& rule, const DeviceRea
 
 // A run that was not there before. Its counters count from zero only if it is proven to have begun after the VM's last
 // committed sample; otherwise what it used before is somebody else's knowledge.
-DeviceTrack& Meter::begin_run(VmState& vm, const DeviceReading& device, bool process_known) {
+DeviceTrack& Meter::begin_run(VmState& vm, const DeviceReading& device, bool older) {
   for (const DeviceTrack& track : vm.former) {
-    const bool same = track.kind == device.kind && track.id == device.id && track.run == device.run;
-    if (same) return vm.tracks.emplace_back(track);
+    if (is_of(track, device) && track.run == device.run) return vm.tracks.emplace_back(track);
   }
   DeviceTrack& track = vm.tracks.emplace_back();
   track.kind = device.kind;
   track.id = device.id;
   track.run = device.run;
   const Interval::Touched& touched = touch(vm);
-  // Of a device that may be older than its VM's process, the source knows the process's start and not the device's.
-  const bool of_process = device.begun || !process_known;
+  if (device.carried || older) return track;
+  const bool same_boot = touched.boot == interval_.sample->boot;
+  // It was there at the last sample already, unread, whatever notices of a departure and a return say since.
+  const bool unread = device.begun && touched.ran && same_boot && *device.begun < touched.seen;
   std::optional<MonotonicTime> begun;
-  if (vm.no_run_at && of_process) {
+  if (vm.no_run_at && !unread) {
     begun = std::max(device.begun.value_or(*vm.no_run_at), *vm.no_run_at);
   } else if (device.begun && touched.known) {
-    if (touched.boot != interval_.sample->boot || *device.begun >= touched.seen) begun = device.begun;
+    if (!same_boot || *device.begun >= touched.seen) begun = device.begun;
   }
   if (!begun) return track;
   for (const CounterMeter& rule : kCounterMeters) {

@@ -50,6 +50,8 @@ struct HypervMachine {
   std::optional<Milliseconds> on;     // Since power-on, reset or restore, without the time it was paused.
   std::string state_changed;          // As WMI writes instants; "": not told.
   std::string configuration_changed;  // Likewise.
+
+  friend bool operator==(const HypervMachine&, const HypervMachine&) = default;
 };
 // Nothing: not a virtual machine.
 std::optional<HypervMachine> parse_machine(const WmiRow& row);

@@ -57,6 +57,13 @@ Result<HypervSampler::Listing> HypervSampler::list() {
   if (!listing.rows.tables.contains(hyperv_class::kSystem)) {
     return Error{ErrorCode::kUnsupported, std::string("not a Hyper-V host: WMI has no ") + hyperv_class::kSystem};
   }
+  // The host itself is in every list. WMI answers with nothing, and no error, whom it shows nothing, and while vmms
+  // does not run, which is no end of any machine.
+  if (listing.rows.tables[hyperv_class::kSystem].empty()) {
+    return Error{ErrorCode::kUnavailable,
+                 "WMI does not even show this host: vmms does not run, or this account is no member of Hyper-V "
+                 "Administrators"};
+  }
   listing.machines = parse_machines(listing.rows.tables);
   if (listing.machines.size() > options_.source.vms_max) {
     return Error{ErrorCode::kLimitExceeded, std::to_string(listing.machines.size()) + " virtual machines, limit " +
@@ -144,14 +151,15 @@ Status HypervSampler::read_settings(const std::vector<HypervMachine>& machines) 
   if (!rows) return rows.error();
   Result<std::map<VmId, HypervSettings>> settings = parse_settings(rows->tables);
   if (!settings) return settings.error();
+  settings_missed_ = false;
   for (const HypervMachine& machine : machines) {
     const auto found = settings->find(machine.vm);
     const bool complete = found != settings->end() && found->second.whole();
     Vm& vm = vms_[machine.vm];
-    // Gone meanwhile, or not all of it written yet: what was known goes on.
-    if (!complete && vm.settings.vcores > 0) continue;
     if (!complete) {
-      vms_.erase(machine.vm);
+      // Gone meanwhile, or not all of it written yet: what was known goes on until the next sample asks again.
+      settings_missed_ = true;
+      if (vm.settings.vcores == 0) vms_.erase(machine.vm);
       continue;
     }
     vm.settings = std::move(found->second);
@@ -159,7 +167,6 @@ Status HypervSampler::read_settings(const std::vector<HypervMachine>& machines) 
   }
   configured_ = std::move(configured);
   settings_read_ = now;
-  settings_missed_ = false;
   return Done{};
 }
 
@@ -179,22 +186,33 @@ void HypervSampler::read_sizes() {
     if (!vm.allocated) continue;
     for (const HypervDisk& disk : vm.settings.disks) paths.push_back(disk.path);
   }
-  sizes_ = reader_->disk_sizes(paths);
+  const std::map<std::string, std::uint64_t> sizes = reader_->disk_sizes(paths);
+  for (auto& [id, vm] : vms_) {
+    std::map<std::string, std::uint64_t> known;
+    for (const HypervDisk& disk : vm.settings.disks) {
+      const auto size = sizes.find(disk.path);
+      const auto before = vm.disks_mib.find(disk.id);
+      if (size != sizes.end()) {
+        known[disk.id] = mebibytes(size->second);
+      } else if (before != vm.disks_mib.end()) {
+        known.insert(*before);  // A checkpoint's file, of which no size is read yet.
+      }
+    }
+    vm.disks_mib = std::move(known);
+  }
 }
 
 Status HypervSampler::take_over(const Listing& listing) {
   if (Status read = read_settings(listing.machines); !read) return read;
   absences_ = tracker_->take_absences();
-  left_out_ = false;
+  std::set<VmId> undescribed;
   for (auto& [id, vm] : vms_) vm.listed = false;
   for (const HypervTracker::Standing& standing : listing.standings) {
     const auto found = vms_.find(standing.machine.vm);
     if (found == vms_.end()) {
       if (!standing.allocated) continue;
-      // Nobody can say what is allocated to it. It costs no other machine a reading, and the sample says that one may
-      // be missing.
-      settings_missed_ = left_out_ = true;
-      log_.debug("no settings of a virtual machine", {{"vm", standing.machine.vm.text()}});
+      // Nobody can say what is allocated to it. It costs no other machine a reading.
+      undescribed.insert(standing.machine.vm);
       continue;
     }
     Vm& vm = found->second;
@@ -205,10 +223,27 @@ Status HypervSampler::take_over(const Listing& listing) {
     if (vm.process_new) assigned_memory_.erase(standing.machine.vm);  // The process before had it.
     vm.machine = standing.machine;
   }
+  doubt(undescribed);
   std::erase_if(vms_, [](const auto& entry) { return !entry.second.listed; });
   std::erase_if(assigned_memory_, [this](const auto& entry) { return !vms_.contains(entry.first); });
   listed_before_ = listing.rows.asked;
   return Done{};
+}
+
+// For a while the sample says that a machine may be missing. A machine that nobody can describe is not metered then,
+// and that must not keep others in doubt for ever.
+void HypervSampler::doubt(const std::set<VmId>& undescribed) {
+  const MonotonicTime now = clock_.now().monotonic;
+  std::erase_if(undescribed_, [&](const auto& entry) { return !undescribed.contains(entry.first); });
+  incomplete_ = false;
+  for (const VmId& vm : undescribed) {
+    Undescribed& known = undescribed_.try_emplace(vm, Undescribed{now}).first->second;
+    if (now - known.since < options_.list_doubt_max) {
+      incomplete_ = true;
+    } else if (!std::exchange(known.told, true)) {
+      log_.warning("a virtual machine is not metered: Hyper-V tells no settings of it", {{"vm", vm.text()}});
+    }
+  }
 }
 
 // Tells the machine's present process from the one that was seen before.
@@ -252,13 +287,11 @@ void HypervSampler::follow_process(Vm& vm, const HypervMachine& now, const Listi
 // ---- Counters
 
 std::uint64_t HypervSampler::run_of(const Vm& vm, const DeviceKey& key, const Device& device) const {
-  // Without a number and a start nobody knows whether it is the process from before.
-  if (vm.machine.process == 0 && !vm.began) return 0;
+  if (vm.machine.process == 0) return 0;  // Nobody knows whether it is the process from before.
   ByteWriter name;
   name.uuid(boot_);
   name.uuid(vm.machine.vm);
   name.u64(vm.machine.process);
-  if (vm.machine.process == 0) name.u64(static_cast<std::uint64_t>(vm.began->time_since_epoch().count()));
   name.u8(static_cast<std::uint8_t>(key.first));
   name.text(key.second);
   name.text(device.instance);
@@ -280,6 +313,7 @@ bool HypervSampler::fell(const Device& before, const HypervCounters::Device& now
 // Names the run of a device that is there for the first time in this process, and decides when it began.
 void HypervSampler::bind(const Vm& vm, const DeviceKey& key, Device& device, const HypervCounters::Device& read) const {
   device.bound = true;
+  device.carried = true;
   if (device.contested) return;
   const auto former = vm.former.find(key);
   if (vm.process_new && vm.origin == Origin::kReplaced) {
@@ -288,11 +322,13 @@ void HypervSampler::bind(const Vm& vm, const DeviceKey& key, Device& device, con
     const bool anew = same && fell(former->second, read);
     if (anew && vm.began && previous_) device.begun = std::max(*vm.began, *previous_);
   } else if (vm.process_new) {
-    if (vm.origin != Origin::kCame) device.begun = vm.began;
+    device.carried = vm.origin == Origin::kCame;
+    if (!device.carried) device.begun = vm.began;
   } else if (!device.moved && counted_before_ && !device.shown_before) {
     // Plugged in since the sample before. Behind a disk that has another file now nobody knows what was counted.
     device.begun = previous_;
   }
+  if (device.begun) device.carried = false;
 }
 
 // An image file that is another's, too, is read as nobody's; whatever it counts by then is not this machine's alone.
@@ -326,9 +362,6 @@ void HypervSampler::add_device(Vm& vm, DeviceKind kind, const std::string& id, c
   // What was read is of the process before.
   if (vm.just_started) read.counters.fill(Absence::kVmBusy);
   if (!device.bound) bind(vm, key, device, read);
-  // Without an on-time, only what is not there yet tells that nothing counts from zero.
-  const bool unproven = vm.origin == Origin::kCame || vm.origin == Origin::kReplaced || device.contested;
-  if (vm.process_new && !vm.began && unproven) read.counters.fill(Absence::kNotOffered);
   for (std::size_t i = 0; i < kCountersMax; ++i) {
     if (const auto* value = std::get_if<std::uint64_t>(&read.counters[i])) device.last[i] = *value;
   }
@@ -340,6 +373,7 @@ void HypervSampler::add_device(Vm& vm, DeviceKind kind, const std::string& id, c
   shown.read_at = counters_answered_;
   shown.run = run_of(vm, key, device);
   shown.begun = device.begun;
+  shown.carried = device.carried;
   reading.devices.push_back(std::move(shown));
 }
 
@@ -353,6 +387,7 @@ void HypervSampler::add_unread_devices(const Vm& vm, VmReading& reading) const {
     shown.read_at = counters_answered_;
     shown.run = run_of(vm, key, device);
     shown.begun = device.begun;
+    shown.carried = device.carried;
     reading.devices.push_back(std::move(shown));
   }
 }
@@ -392,9 +427,9 @@ bool HypervSampler::shows_adapter(const HypervCounters& counters, const Vm& vm) 
 std::optional<std::uint64_t> HypervSampler::disk_mib_of(const Vm& vm) const {
   std::uint64_t sum = 0;
   for (const HypervDisk& disk : vm.settings.disks) {
-    const auto size = sizes_.find(disk.path);
-    if (size == sizes_.end()) return std::nullopt;
-    sum += mebibytes(size->second);
+    const auto size = vm.disks_mib.find(disk.id);
+    if (size == vm.disks_mib.end()) return std::nullopt;
+    sum += size->second;
   }
   return sum;
 }
@@ -466,7 +501,7 @@ Result<Sample> HypervSampler::complete_sample(const Listing& listing) {
   read_sizes();
   join(listing.running);
   Sample sample;
-  if (left_out_) sample.inventory = Inventory::kKnownOnly;
+  if (incomplete_) sample.inventory = Inventory::kKnownOnly;
   for (auto& [id, vm] : vms_) {
     if (vm.allocated) sample.vms.push_back(reading_of(vm));
   }

@@ -42,7 +42,8 @@ class HypervSampler final : public Source {
     Milliseconds notice_trail{100};
     // Settings are read again after this long even if nothing says that they changed.
     Milliseconds settings_age_max{60'000};
-    // How long a list that lacks a machine whose adapter still counts is not believed.
+    // How long a list that lacks a machine whose adapter still counts is not believed, and a machine without settings
+    // keeps a list from being complete.
     Milliseconds list_doubt_max{60'000};
   };
   // `tracker` receives the notices. `clock` and `log` must outlive the sampler.
@@ -66,6 +67,7 @@ class HypervSampler final : public Source {
     bool shown_before = false;      // Its instance was among the counters of the sample before.
     bool seen = false;
     std::optional<MonotonicTime> begun;
+    bool carried = true;
     std::array<std::optional<std::uint64_t>, kCountersMax> last;  // As read.
   };
   // How a machine's present process relates to what was seen before it.
@@ -87,9 +89,14 @@ class HypervSampler final : public Source {
     std::string processors_name;         // Under which its processors were read.
     std::set<std::uint32_t> processors;  // Those that were read.
     std::string processors_instance;     // Of their sum: more of them than it was given are another run.
-    bool just_started = false;           // After the counters were read: they are of what was before.
+    std::map<std::string, std::uint64_t> disks_mib;  // Sizes as last read, by disk.
+    bool just_started = false;                       // After the counters were read: they are of what was before.
     std::map<DeviceKey, Device> devices;
     std::map<DeviceKey, Device> former;  // Of the process before, if it was replaced unseen.
+  };
+  struct Undescribed {
+    MonotonicTime since{};
+    bool told = false;  // In the log.
   };
   struct Listing {
     std::uint64_t mark = 0;
@@ -104,6 +111,7 @@ class HypervSampler final : public Source {
   Status check_list(const Listing& listing);
   Status read_settings(const std::vector<HypervMachine>& machines);
   Status take_over(const Listing& listing);
+  void doubt(const std::set<VmId>& undescribed);
   void follow_process(Vm& vm, const HypervMachine& now, const Listing& listing, bool fresh) const;
   void read_sizes();
   void read_memory();
@@ -135,7 +143,6 @@ class HypervSampler final : public Source {
 
   std::map<VmId, Vm> vms_;
   std::map<VmId, std::uint64_t> assigned_memory_;
-  std::map<std::string, std::uint64_t> sizes_;  // Of image files.
   // Running machines by image file, a machine for each place where it has it: now, and at the sample before.
   std::map<std::string, std::vector<VmId>> disk_users_, disk_users_before_;
   std::vector<HypervMachine> running_;      // At the sample before.
@@ -153,7 +160,8 @@ class HypervSampler final : public Source {
   std::optional<MonotonicTime> previous_;       // taken_at of the last sample for which all were listed.
   std::optional<MonotonicTime> listed_before_;  // When its list was asked for.
   std::optional<MonotonicTime> doubted_since_;  // The list of machines.
-  bool left_out_ = false;                       // A machine is here, and what it is given could never be read.
+  std::map<VmId, Undescribed> undescribed_;     // Machines whose settings could never be read.
+  bool incomplete_ = false;                     // One of them is not given up yet.
   bool away_ = false;
 };
 

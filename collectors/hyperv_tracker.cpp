@@ -11,6 +11,15 @@ namespace {
 
 constexpr std::int64_t kClockMoves = 500;  // Milliseconds; less is drift.
 
+// How long after it was read a machine's row may come: from a list of many, or as a notice.
+constexpr Milliseconds kRowTrail{5'000};
+
+// WMI tells of on-times that have grown, too. A machine that tells when it was configured has changed nothing by that.
+bool has_only_aged(const HypervMachine& before, HypervMachine now) {
+  now.on = before.on;
+  return !now.configuration_changed.empty() && now == before;
+}
+
 // The offset from UTC in an instant as WMI writes it, "yyyymmddhhmmss.ffffff+ooo".
 std::string_view zone_of(std::string_view instant) {
   constexpr std::size_t kZoneAt = 21;
@@ -87,7 +96,8 @@ void HypervTracker::change_power(Machine& machine, const HypervMachine& now,
     const bool paused = now.power == Power::kPaused;
     push(machine, paused ? VmEventKind::kPaused : VmEventKind::kResumed, paused ? "paused" : "resumed", stamp_,
          settings);
-  } else if (is_on && before.on && now.on && *now.on < *before.on) {
+  } else if (is_on && before.on && now.on && *now.on < *before.on && *now.on <= stamp_ - machine.seen + kRowTrail) {
+    // A row that is older than the last one shows less, too, but not as little as the time since then.
     push(machine, VmEventKind::kRebooted, "reset", stamp_, settings);
   }
 }
@@ -134,6 +144,7 @@ void HypervTracker::notice(const WmiNotice& notice, const std::optional<HypervSe
     stamp_ = std::clamp(notice.came, floor_, std::max(floor_, clock_.now().monotonic));
     Machine& machine = machines_[now->vm];
     const bool was_urgent = std::exchange(urgent_, false);
+    if (notice.kind != WmiNotice::Kind::kChanged || !has_only_aged(machine.known, *now)) ++changes_;
     // Instants of one zone: text order is time order, unless the clock was set back.
     const std::int64_t offset = wall_offset_ms();
     const bool one_zone =
@@ -153,6 +164,7 @@ void HypervTracker::notice(const WmiNotice& notice, const std::optional<HypervSe
         absences_.left.erase(now->vm);
       }
       change(machine, *now, notice.kind == WmiNotice::Kind::kCreated, settings);
+      machine.seen = stamp_;
     }
     urgent = urgent_;
     urgent_ = urgent_ || was_urgent;
@@ -163,7 +175,8 @@ void HypervTracker::notice(const WmiNotice& notice, const std::optional<HypervSe
 
 bool HypervTracker::take_changed() {
   const std::lock_guard lock(mutex_);
-  return std::exchange(changes_taken_, mark_) != mark_;
+  const bool missed = attached_ && gap_;  // Some notices, until the next sample.
+  return std::exchange(changes_taken_, changes_) != changes_ || missed;
 }
 
 HypervTracker::Absences HypervTracker::take_absences() {
@@ -211,6 +224,7 @@ void HypervTracker::accept(const std::vector<Standing>& listed, std::uint64_t ma
       if (machine.known.state_changed != standing.machine.state_changed) machine.wall_offset_ms = wall_offset_ms();
       if (first && is_ahead(standing.machine.state_changed, clock_.now().utc)) machine.wall_offset_ms.reset();
       machine.known = standing.machine;
+      machine.seen = clock_.now().monotonic;
       machine.allocated = standing.allocated;
     }
     machines.emplace(standing.machine.vm, std::move(machine));

@@ -69,6 +69,7 @@ class HypervTracker final : public NoticeStream {
     HypervMachine known;
     bool allocated = false;
     bool came_in = false;  // Was on its way in when first seen.
+    MonotonicTime seen{};  // When `known` was shown, which may have been shortly before.
     std::uint64_t noticed = 0;
     MonotonicTime last_event{};
     // UTC less monotonic time, when its last state change was seen. Nothing: the clock was set back since.
@@ -89,7 +90,8 @@ class HypervTracker final : public NoticeStream {
   std::vector<VmEvent> queue_;
   MonotonicTime stamp_{};                       // Of the notice that is being applied.
   MonotonicTime floor_{};                       // When the queue was last taken: no later event may be earlier.
-  std::optional<std::uint64_t> changes_taken_;  // The mark up to which take_changed() told.
+  std::uint64_t changes_ = 0;                   // Notices of more than that time has passed.
+  std::optional<std::uint64_t> changes_taken_;  // Those that take_changed() told of.
   Absences absences_;
 };
 

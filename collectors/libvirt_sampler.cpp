@@ -294,7 +294,8 @@ void LibvirtSampler::renew_devices(Vm& vm) {
     // Plugged into a process that an earlier sample has seen without it.
     if (!vm.new_process && previous_ && tracker_->unbroken()) device.begun = std::max(*device.begun, *previous_);
     // A host device that somebody else made may have counted before.
-    if (key.first == DeviceKind::kNic && kept_host_devices.contains(key.second)) device.begun.reset();
+    device.carried = key.first == DeviceKind::kNic && kept_host_devices.contains(key.second);
+    if (device.carried) device.begun.reset();
   }
 }
 
@@ -397,6 +398,7 @@ void LibvirtSampler::add_nics(const Vm& vm, const BootId& boot, VmReading& readi
     if (vm.process && known != vm.devices.end()) {
       device.run = vm.process->run(boot, device.kind, nic.mac, known->second.plugged);
       device.begun = known->second.begun;
+      device.carried = known->second.carried;
       // A device that ought to count and does not is one that is not set up yet.
       if (!nic.target.empty()) device.counters = absent(Absence::kReadFailed);
       for (const NetStats& net : vm.nets) {
@@ -417,6 +419,7 @@ void LibvirtSampler::add_disks(const Vm& vm, const BootId& boot, const BlockWork
     if (vm.process && known != vm.devices.end()) {
       device.run = vm.process->run(boot, device.kind, disk.target, known->second.plugged);
       device.begun = known->second.begun;
+      device.carried = known->second.carried;
     }
     device.counters = absent(away_ && !tracker_->unbroken() ? Absence::kReadFailed : Absence::kVmBusy);
     device.read_at = answer != nullptr ? answer->read_at : clock_.now().monotonic;

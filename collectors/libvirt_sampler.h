@@ -67,6 +67,7 @@ class LibvirtSampler final : public Source {
     std::uint32_t plugged = 0;  // How often it was replaced within this process.
     bool present = false;
     std::optional<MonotonicTime> begun;
+    bool carried = false;
     std::optional<std::uint64_t> capacity_bytes;
   };
   using DeviceKey = std::pair<DeviceKind, std::string>;

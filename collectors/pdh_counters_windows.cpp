@@ -41,18 +41,24 @@ Error failed(const char* call, PDH_STATUS status) {
 class PdhQuery final : public CounterQuery {
  public:
   PdhQuery(PDH_HQUERY query, const std::vector<CounterPath>& paths) : query_(query) {
-    for (const CounterPath& path : paths) counters_.push_back({path, nullptr, 0, 0});
+    for (const CounterPath& path : paths) counters_.push_back({path});
     add_missing();
   }
   ~PdhQuery() override { PdhCloseQuery(query_); }
 
   Result<std::vector<CounterColumn>> read() override {
-    if (++reads_ % kReadsBetweenAdding == 0) add_missing();
+    if (++reads_ % kReadsBetweenAdding == 0) {
+      remove_barren();
+      add_missing();
+    }
     const PDH_STATUS collected = PdhCollectQueryData(query_);
     if (collected != ERROR_SUCCESS && !is_empty(collected)) return failed("PdhCollectQueryData", collected);
     std::vector<CounterColumn> columns;
     columns.reserve(counters_.size());
-    for (const Counter& counter : counters_) columns.push_back(read_counter(counter));
+    for (Counter& counter : counters_) {
+      columns.push_back(read_counter(counter));
+      counter.barren = columns.back().values.empty() ? counter.barren + 1 : 0;
+    }
     return columns;
   }
 
@@ -62,7 +68,18 @@ class PdhQuery final : public CounterQuery {
     PDH_HCOUNTER handle = nullptr;
     PDH_STATUS refused = 0;  // Why there is no handle.
     std::uint32_t type = 0;
+    std::uint32_t barren = 0;  // Reads since it showed any instance.
   };
+
+  // A counter stays bound to the provider that was there when it was added. One that has shown nothing for long may be
+  // another one's by now.
+  void remove_barren() {
+    for (Counter& counter : counters_) {
+      if (counter.handle == nullptr || counter.barren < kReadsBetweenAdding - 1) continue;
+      PdhRemoveCounter(counter.handle);
+      counter.handle = nullptr;
+    }
+  }
 
   void add_missing() {
     for (Counter& counter : counters_) {

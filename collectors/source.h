@@ -57,6 +57,10 @@ struct DeviceReading {
   // The run is proven to have begun at or after this instant (same boot). Nothing: unknown.
   std::optional<MonotonicTime> begun;
 
+  // Without a proven beginning: it may have counted already before this machine's process was known to be here. Then
+  // its first reading is a baseline, even where it is certain that the VM ran nothing before.
+  bool carried = false;
+
   MonotonicTime read_at{};  // When these counters were read; at or before Sample::taken_at.
   std::array<Reading, kCountersMax> counters{Absence::kNotOffered, Absence::kNotOffered, Absence::kNotOffered,
                                              Absence::kNotOffered};

@@ -41,6 +41,7 @@ Json json_of(const Reading& reading) {
 Json json_of(const DeviceReading& device) {
   Json out{{"kind", static_cast<int>(device.kind)}, {"id", device.id}, {"run", device.run}, {"at", ms(device.read_at)}};
   if (device.begun) out["begun"] = ms(*device.begun);
+  if (device.carried) out["carried"] = true;
   if (device.operations_width_bits != 64) out["operations_bits"] = device.operations_width_bits;
   const std::size_t used = device.kind == DeviceKind::kCpu ? 1 : kCountersMax;
   for (std::size_t i = 0; i < used; ++i) out["counters"].push_back(json_of(device.counters[i]));
@@ -184,6 +185,7 @@ DeviceReading device_from(const Json& in) {
   device.run = whole(in, "run");
   device.read_at = monotonic(in, "at");
   if (in.contains("begun")) device.begun = monotonic(in, "begun");
+  device.carried = yes(in, "carried", false);
   if (in.contains("operations_bits")) {
     const std::uint64_t bits = whole(in, "operations_bits");
     if (bits != 32 && bits != 64) throw Bad{"operations_bits"};

@@ -283,6 +283,60 @@ TEST_CASE("a run begun before the VM's last sample is a baseline, at it or after
   CHECK(billed(11) == 60);
 }
 
+TEST_CASE("a run begun before the VM's last sample is a baseline, though the VM left and came back since",
+          "[counters]") {
+  const auto billed = [](std::int64_t began_s) {
+    MeterFixture f;
+    run_one(f);
+    f.at(10);
+    f.event(14, 1, VmEventKind::kDeparted, "migrated");
+    f.event(15, 1, VmEventKind::kArrived, "migration cancelled");
+    f.vm(1).run = 2;  // The sample at 10 s could not see that it was there already.
+    f.vm(1).began_s = began_s;
+    f.vm(1).cpu_us = 60;
+    f.at(20);
+    f.vm(1).cpu_us = 67;
+    f.at(30);
+    f.close();
+    return f.total(kCpu);
+  };
+  CHECK(billed(9) == 7);
+  CHECK(billed(10) == 67);
+}
+
+TEST_CASE("a process that was read before did not begin since, and a new run of one of its devices is a baseline",
+          "[counters]") {
+  MeterFixture f;
+  run_one(f);
+  f.vm(1).disk_write_bytes = 500;
+  f.at(10);
+  f.vm(1).began_s = 14;  // An on-time that stood still in a pause.
+  f.vm(1).cpu_us = 20;
+  f.vm(1).disk_run = 5;
+  f.vm(1).disk_write_bytes = 700;
+  f.at(20);
+  f.vm(1).disk_write_bytes = 703;
+  f.at(30);
+  f.close();
+  CHECK(f.total(kCpu) == 20);
+  CHECK(f.total(kWrite) == 3);
+}
+
+TEST_CASE("a device that may have counted before begins with a baseline, though the VM was off", "[counters]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.vm(1).levels.power = Power::kOff;
+  f.at(0);
+  f.vm(1).levels.power = Power::kRunning;
+  f.vm(1).nic_receive_bytes = 1'000'000;
+  f.vm(1).nic_vouched = false;
+  f.at(10);
+  f.vm(1).nic_receive_bytes = 1'000'100;
+  f.at(20);
+  f.close();
+  CHECK(f.total(kReceive) == 100);
+}
+
 TEST_CASE("while the first complete list has not come, nothing counts from before it", "[counters]") {
   MeterFixture f;
   f.inventory(Inventory::kKnownOnly);

@@ -227,6 +227,7 @@ class MeterFixture {
       nic.kind = DeviceKind::kNic;
       nic.id = "52:54";
       if (!vm.nic_vouched) nic.begun.reset();
+      nic.carried = !vm.nic_vouched;
       nic.counters = {*vm.nic_receive_bytes, std::uint64_t{0}, std::uint64_t{0}, std::uint64_t{0}};
       reading.devices.push_back(nic);
     }

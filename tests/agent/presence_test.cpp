@@ -358,6 +358,27 @@ TEST_CASE("a migration that fails brings the same process back, and nothing is c
   CHECK(f.total(kCpu) == 5'600'000);
 }
 
+TEST_CASE("a migration that fails brings a process back, and what it shows anew is a baseline", "[presence]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.at(0);
+  f.event(4, 1, VmEventKind::kArrived, "created");
+  f.vm(1).cpu_us = 100;
+  f.vm(1).disk_write_bytes = 500;
+  f.at(10);
+  f.event(14, 1, VmEventKind::kDeparted, "migrated");
+  f.event(15, 1, VmEventKind::kArrived, "migration cancelled");
+  f.vm(1).cpu_us = 170;
+  f.vm(1).disk_run = 5;  // Another image file.
+  f.vm(1).disk_write_bytes = 800;
+  f.at(20);
+  f.vm(1).disk_write_bytes = 803;
+  f.at(30);
+  f.close();
+  CHECK(f.total(kCpu) == 170);
+  CHECK(f.total(kWrite) == 503);
+}
+
 TEST_CASE("a migration that fails twice between two samples counts nothing twice", "[presence]") {
   MeterFixture f;
   run_one(f);

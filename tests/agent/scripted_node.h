@@ -69,7 +69,10 @@ class ScriptedNode {
     world_.advance_to(clock_.true_time());
   }
 
+  void set_wall_clock(Milliseconds by) { clock_.step_wall(by); }
+
   [[nodiscard]] const World& world() const { return world_; }
+  [[nodiscard]] std::uint64_t samples() const { return source_.samples(); }
 
  private:
   World world_;

@@ -91,8 +91,8 @@ TEST_CASE("rows, missing classes, unknown properties, disk sizes and notices pas
   const WmiQuery machines = hyperv_machine_queries().front();
   Result<WmiRows> rows = (*session)->rows(machines);
   REQUIRE(rows.ok());
-  CHECK(*rows == WmiRows{host.row(FakeHost::id(1))});
-  CHECK(rows->front().number("ProcessID") == 4'000'000'000u);
+  CHECK(*rows == WmiRows{FakeHost::own_row(), host.row(FakeHost::id(1))});
+  CHECK(rows->back().number("ProcessID") == 4'000'000'000u);
   CHECK((*session)->rows(hyperv_machine_queries().back()).error().code == ErrorCode::kNotFound);
   // What ends in any other way than with its last row is no answer, and least of all a class that does not exist.
   for (const HRESULT end : {static_cast<HRESULT>(WBEM_E_NOT_FOUND), static_cast<HRESULT>(WBEM_S_PARTIAL_RESULTS)}) {
@@ -105,7 +105,7 @@ TEST_CASE("rows, missing classes, unknown properties, disk sizes and notices pas
   wmi.queries = 0;
   rows = (*session)->rows(machines);
   REQUIRE(rows.ok());
-  CHECK(rows->size() == 1);
+  CHECK(rows->size() == 2);
   CHECK(wmi.queries == 2);
   CHECK(parse_virtual_disk_size((*session)->virtual_disk_settings("C:\\a.vhdx").value()) == 10u << 20);
   CHECK((*session)->virtual_disk_settings("C:\\none.vhdx").error().code == ErrorCode::kNotFound);
@@ -150,6 +150,25 @@ TEST_CASE("counters pass through PDH with types and per-value status; a missing 
   REQUIRE(read.ok());
   CHECK(read->front().state == ColumnState::kRead);
   CHECK(read->front().values.empty());
+}
+
+TEST_CASE("counters whose provider was started again are read again after a while", "[hyperv][wine]") {
+  const fake::PdhInPlace pdh;
+  HandClock clock;
+  FakeHost host(clock);
+  host.vms[FakeHost::id(1)] = {"web", Power::kRunning, 1, 1000, 3, "C:\\a.vhdx"};
+  fake::PdhInPlace::show(host.counters()->columns);
+  const auto query = open_pdh_counters(hyperv_counter_paths());
+  REQUIRE(query.ok());
+  const auto shown = [&] { return (*query)->read()->front().values.size(); };
+  CHECK(shown() == 3);
+  fake::PdhInPlace::restart_provider();
+  CHECK(shown() == 0);
+  std::size_t reads = 0;
+  while (shown() == 0 && reads < 1000) ++reads;
+  CHECK(reads < 100);
+  // Those that are right are left alone.
+  for (int i = 0; i < 100; ++i) REQUIRE(shown() == 3);
 }
 
 TEST_CASE("the source makes of COM and PDH what the sampler makes of the host itself", "[hyperv][wine]") {

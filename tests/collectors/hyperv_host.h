@@ -54,16 +54,27 @@ class FakeHost final : public HypervReader {
   bool wmi_away = false;
   bool counters_away = false;
   bool has_classes = true;
+  bool shows_anything = true;  // Of WMI, to this account.
+  int settings_asked = 0;
   std::string missing_class;
   std::vector<VmId> planned;  // Copies on their way in.
   std::uint32_t timer_type = 0x20510500;
   std::map<std::size_t, CounterColumn> instead;  // Of these columns.
+  std::string unsized;                           // An image file whose size is not read yet.
 
   static VmId id(int n) {
     VmId vm;
     vm.bytes[0] = 0xab;
     vm.bytes[15] = static_cast<std::uint8_t>(n);
     return vm;
+  }
+
+  // Its own, which is among those of its machines.
+  [[nodiscard]] static WmiRow own_row() {
+    WmiRow row;
+    row.set("Name", "NODE-01");
+    row.set("EnabledState", "2");
+    return row;
   }
 
   [[nodiscard]] WmiRow row(const VmId& id) const {
@@ -87,8 +98,11 @@ class FakeHost final : public HypervReader {
     Rows answer;
     answer.asked = answer.answered = clock_.now().monotonic;
     for (const WmiQuery& query : queries) {
+      if (query.class_name == hyperv_class::kSettings) ++settings_asked;
       if (!has_classes || query.class_name == missing_class) continue;
       WmiRows& rows = answer.tables[query.class_name];
+      if (!shows_anything) continue;
+      if (query.class_name == hyperv_class::kSystem) rows.push_back(own_row());
       for (const auto& [id, vm] : vms) add_row(query.class_name, id, vm, rows);
       for (const VmId& id : planned) {
         if (query.class_name == hyperv_class::kPlanned) rows.emplace_back().set("Name", id.text());
@@ -113,7 +127,9 @@ class FakeHost final : public HypervReader {
 
   std::map<std::string, std::uint64_t> disk_sizes(const std::vector<std::string>& paths) override {
     std::map<std::string, std::uint64_t> sizes;
-    for (const std::string& path : paths) sizes[path] = 10u << 20;
+    for (const std::string& path : paths) {
+      if (path != unsized) sizes[path] = 10u << 20;
+    }
     return sizes;
   }
 

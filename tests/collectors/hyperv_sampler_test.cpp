@@ -112,6 +112,34 @@ TEST_CASE("a reset names no new run, whatever it does to counters and on-time", 
   CHECK(device(s.read(), 1, DeviceKind::kCpu).run == run);
 }
 
+TEST_CASE("a row that comes late is no reset, and one that only shows that time passes changes nothing", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.read();
+  s.read();
+  // As WMI tells of on-times, which grow all the time: of before the last list, after it.
+  WmiNotice late;
+  late.row = s.host->row(FakeHost::id(1));
+  s.read();
+  late.came = s.clock.now().monotonic;
+  const int asked = s.host->settings_asked;
+  s.tracker->notice(late, std::nullopt);
+  CHECK(s.read().events.empty());
+  CHECK(s.host->settings_asked == asked);
+  s.clock.ms += 5000;
+  s.vm(1).began_ms = s.clock.ms - 2000;
+  s.notify(1, WmiNotice::Kind::kChanged);
+  const Sample sample = s.read();
+  REQUIRE(sample.events.size() == 1);
+  CHECK(sample.events.front().kind == VmEventKind::kRebooted);
+  CHECK(s.host->settings_asked == asked);
+  // Any other change may be one of what it is given.
+  s.vm(1).name = "db";
+  s.notify(1, WmiNotice::Kind::kChanged);
+  s.read();
+  CHECK(s.host->settings_asked == asked + 1);
+}
+
 TEST_CASE("a process that was replaced unseen counts from zero only where its counters read less", "[hyperv]") {
   Site s;
   s.vm(1) = {"web", Power::kRunning, 100, 1000, 1, "C:\\a.vhdx"};
@@ -144,11 +172,35 @@ TEST_CASE("counters that were read before a machine's process began are not its"
   s.vm(2).power = Power::kRunning;
   CHECK(cpu(s.read(), 2) == Reading{Absence::kVmBusy});
   CHECK(cpu(s.read(), 2) == Reading{std::uint64_t{0}});
-  // Nor can they be proven to be without an on-time; a process that was replaced has a baseline even so.
+  // Nor can they be proven to be without an on-time; what a process has that was replaced may be of before even so.
+  CHECK_FALSE(device(s.read(), 2, DeviceKind::kCpu).carried);
   s.vm(1).process = 102;
   s.vm(1).tells_on_time = false;
-  CHECK(cpu(s.read(), 1) == Reading{Absence::kNotOffered});
+  CHECK(cpu(s.read(), 1) == Reading{Absence::kVmBusy});
   CHECK(cpu(s.read(), 1) == Reading{std::uint64_t{0}});
+  CHECK(device(s.read(), 1, DeviceKind::kCpu).carried);
+}
+
+TEST_CASE("without a process number nobody tells a run from another, whatever the on-time is", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).process = 0;
+  const Sample sample = s.read();
+  CHECK(sample.vms.front().process_began);
+  CHECK(device(sample, 1, DeviceKind::kCpu).run == 0);
+  s.vm(1).process = 100;
+  CHECK(device(s.read(), 1, DeviceKind::kCpu).run != 0);
+}
+
+TEST_CASE("until the size of a disk's new image file is read, the disk is as large as it was", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.vm(1).path = s.host->unsized = "C:\\web.vhdx";
+  CHECK_FALSE(s.read().vms.front().levels.disk_mib);
+  s.host->unsized.clear();
+  CHECK(s.read().vms.front().levels.disk_mib.value_or(0) == 10);
+  s.vm(1).path = s.host->unsized = "C:\\web_checkpoint.avhdx";
+  CHECK(s.read().vms.front().levels.disk_mib.value_or(0) == 10);
 }
 
 TEST_CASE("a list that lacks a machine whose adapter still counts is not believed for a while", "[hyperv]") {
@@ -185,6 +237,11 @@ TEST_CASE("a machine whose settings cannot be read costs no other machine a read
   CHECK(sample.events_unbroken);
   CHECK(cpu(sample, 1) == Reading{std::uint64_t{0}});
   CHECK(find(sample, 2) == nullptr);
+  // Nor does it keep the others in doubt for ever.
+  while (sample.inventory == Inventory::kKnownOnly && s.clock.ms < 7'200'000) sample = s.read();
+  CHECK(s.clock.ms - 3'600'000 >= 60'000);
+  CHECK(s.clock.ms - 3'600'000 < 120'000);
+  CHECK(sample.vms.size() == 1);
   s.vm(2).described = true;
   sample = s.read();
   CHECK(sample.inventory == Inventory::kComplete);
@@ -194,6 +251,17 @@ TEST_CASE("a machine whose settings cannot be read costs no other machine a read
   s.vm(1).vcores = 3;
   sample = s.read();
   CHECK(sample.inventory == Inventory::kKnownOnly);
+}
+
+TEST_CASE("settings that are missing from one answer are asked for again at the next sample", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web"};
+  s.read();
+  s.vm(1).vcores = 4;
+  s.vm(1).described = false;
+  CHECK(s.read().vms.front().levels.vcores == 2);
+  s.vm(1).described = true;
+  CHECK(s.read().vms.front().levels.vcores == 4);
 }
 
 TEST_CASE("memory that was assigned to the process before is not the next one's", "[hyperv]") {
@@ -295,14 +363,37 @@ TEST_CASE("a machine whose coming was not told is found by the list, not made up
 TEST_CASE("an instant of another zone's clock is not taken for an older one", "[hyperv]") {
   Site s;
   s.vm(1) = {"web"};
-  s.vm(1).state_changed = "20261025025959.000000+120";
+  s.vm(1).state_changed = "20251026025959.000000+120";
   s.read();
   s.vm(1).power = Power::kOff;
-  s.vm(1).state_changed = "20261025020500.000000+060";  // Five minutes later, after the end of summer time.
+  s.vm(1).state_changed = "20251026020500.000000+060";  // Five minutes later, after the end of summer time.
   s.notify(1, WmiNotice::Kind::kChanged);
   const Sample sample = s.read();
   REQUIRE(sample.events.size() == 1);
   CHECK(sample.events.front().kind == VmEventKind::kStopped);
+}
+
+TEST_CASE("an instant of the list that lies ahead of the clock, in its own zone, makes no notice an old one",
+          "[hyperv]") {
+  const auto stop_is_seen = [](const char* listed, const char* told) {
+    Site s;  // Its clock says 01:00 UTC.
+    s.vm(1) = {"web"};
+    s.vm(1).state_changed = listed;
+    s.read();
+    s.vm(1).power = Power::kOff;
+    s.vm(1).state_changed = told;
+    WmiNotice stop;
+    stop.row = s.host->row(FakeHost::id(1));
+    stop.came = s.clock.now().monotonic;
+    s.vm(1).power = Power::kRunning;
+    s.vm(1).state_changed = listed;
+    s.tracker->notice(stop, std::nullopt);
+    return !s.read().events.empty();
+  };
+  CHECK(stop_is_seen("20260101003000.000000-060", "20260101000001.000000-060"));  // Listed: 01:30, told: 01:00:01 UTC.
+  CHECK(stop_is_seen("20260101023000.000000+060", "20260101020001.000000+060"));
+  CHECK_FALSE(stop_is_seen("20260101013000.000000+060", "20260101012900.000000+060"));  // 00:30, and older: 00:29 UTC.
+  CHECK_FALSE(stop_is_seen("20251231233000.000000-060", "20251231232900.000000-060"));
 }
 
 TEST_CASE("a notice that is older than the list says nothing", "[hyperv]") {
@@ -392,4 +483,35 @@ TEST_CASE("a planned copy does not take a machine off the bill that runs here", 
   s.vm(2).power = Power::kPaused;
   s.host->planned.push_back(FakeHost::id(2));
   CHECK(find(s.read(), 2) == nullptr);
+}
+
+TEST_CASE("WMI that shows nothing, not even the host, is away, and no machine is gone", "[hyperv]") {
+  Site s;
+  s.vm(1) = {"web", Power::kRunning, 100, 1000, 1};
+  s.vm(1).has_nic = true;
+  s.vm(2) = {"off", Power::kOff};
+  // The service was not there yet when the agent began: nobody knows that there is no machine.
+  s.host->shows_anything = false;
+  const Result<Sample> none = s.sampler->read_all();
+  REQUIRE_FALSE(none.ok());
+  CHECK(none.error().code == ErrorCode::kUnavailable);
+  CHECK(none.error().message.find("Hyper-V Administrators") != std::string::npos);
+  s.host->shows_anything = true;
+  CHECK(s.read().vms.size() == 2);
+  CHECK(s.read().vms.size() == 2);
+  // However long it is away.
+  s.host->shows_anything = false;
+  for (int i = 0; i < 20; ++i) {
+    const Sample sample = s.read();
+    CHECK(sample.inventory == Inventory::kKnownOnly);
+    CHECK(find(sample, 1) != nullptr);
+  }
+  s.host->shows_anything = true;
+  const Sample back = s.read();
+  CHECK(back.inventory == Inventory::kComplete);
+  CHECK(back.events.empty());
+  CHECK(back.vms.size() == 2);
+  // A host without machines shows itself.
+  s.host->vms.clear();
+  CHECK(s.read().vms.empty());
 }

@@ -28,8 +28,13 @@ struct Backstage {
   int inside = 0;
   std::deque<WmiNotice> notices;
   bool break_notices = false;
-  bool late = false;      // The next size comes when nothing hangs any more,
-  std::string mib = "1";  // as it was when it was asked for.
+  bool refuse_notices = false;  // As WMI does, instead of the first one.
+  bool hang_notices = false;
+  int hung = 0;
+  std::chrono::milliseconds rows_take{0};
+  bool late = false;       // The next size comes when nothing hangs any more,
+  bool late_file = false;  // "missing" is there now.
+  std::string mib = "1";   // as it was when it was asked for.
 
   void set(const std::function<void(Backstage&)>& change) {
     const std::lock_guard lock(mutex);
@@ -54,6 +59,7 @@ class StageSession final : public WmiSession {
  public:
   explicit StageSession(std::shared_ptr<Backstage> stage) : stage_(std::move(stage)) {}
   Result<WmiRows> rows(const WmiQuery& query) override {
+    std::this_thread::sleep_for(stage_->get(&Backstage::rows_take));
     stage_->pass();
     const std::lock_guard lock(stage_->mutex);
     if (stage_->away) return Error{ErrorCode::kUnavailable, "away"};
@@ -65,12 +71,18 @@ class StageSession final : public WmiSession {
     return WmiRows{row};
   }
   Status subscribe(const WmiQuery&) override {
-    if (stage_->subscribable) return Done{};
+    if (stage_->get(&Backstage::subscribable)) return Done{};
     return Error{ErrorCode::kUnavailable, "no events"};
   }
   Result<std::optional<WmiNotice>> next_notice(Milliseconds wait) override {
     std::unique_lock lock(stage_->mutex);
-    stage_->changed.wait_for(lock, wait, [&] { return stage_->break_notices || !stage_->notices.empty(); });
+    ++stage_->hung;
+    stage_->changed.wait(lock, [&] { return !stage_->hang_notices; });
+    --stage_->hung;
+    if (stage_->refuse_notices) return Error{ErrorCode::kPermissionDenied, "no notices for this account"};
+    // Not for long: a pump must be heard of within whatever a test calls silence.
+    stage_->changed.wait_for(lock, std::min(wait, Milliseconds{10}),
+                             [&] { return stage_->break_notices || !stage_->notices.empty(); });
     if (std::exchange(stage_->break_notices, false)) return Error{ErrorCode::kUnavailable, "broke"};
     if (stage_->notices.empty()) return std::optional<WmiNotice>();
     WmiNotice notice = stage_->notices.front();
@@ -86,7 +98,7 @@ class StageSession final : public WmiSession {
       if (late) stage_->pass();
       return R"(<I><PROPERTY NAME="MaxInternalSize"><VALUE>)" + bytes + "</VALUE></PROPERTY></I>";
     }
-    if (path == "missing") return Error{ErrorCode::kNotFound, "no such file"};
+    if (path == "missing" && !stage_->get(&Backstage::late_file)) return Error{ErrorCode::kNotFound, "no such file"};
     return std::string(R"(<I><PROPERTY NAME="MaxInternalSize"><VALUE>1048576</VALUE></PROPERTY></I>)");
   }
 
@@ -113,6 +125,19 @@ WmiConnector wmi_of(const std::shared_ptr<Backstage>& stage) {
   };
 }
 
+struct Warnings final : Log {
+  void write(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) override {
+    const std::lock_guard lock(mutex);
+    if (level >= LogLevel::kWarning) all.push_back(log_text(message, fields));
+  }
+  std::vector<std::string> get() {
+    const std::lock_guard lock(mutex);
+    return all;
+  }
+  std::mutex mutex;
+  std::vector<std::string> all;
+};
+
 template <class Condition>
 bool comes_true(const Condition& condition) {
   for (int i = 0; i < 3000 && !condition(); ++i) std::this_thread::sleep_for(10ms);
@@ -120,18 +145,19 @@ bool comes_true(const Condition& condition) {
 }
 
 struct Workers {
-  explicit Workers(HypervWorkers::Options options = {}) {
+  explicit Workers(HypervWorkers::Options options = {}, const std::function<void(Backstage&)>& at_first = nullptr) {
+    if (at_first) stage->set(at_first);
     const CounterOpener counters = [stage = counter_stage](const std::vector<CounterPath>&) {
       return Result<std::unique_ptr<CounterQuery>>(std::make_unique<StageQuery>(stage));
     };
     workers = std::make_unique<HypervWorkers>(options, wmi_of(stage), counters, tracker, clock, log);
   }
   ~Workers() {
-    stage->set([](Backstage& b) { b.hangs = false; });
+    stage->set([](Backstage& b) { b.hangs = b.hang_notices = false; });
     counter_stage->set([](Backstage& b) { b.hangs = false; });
   }
   HandClock clock;
-  NullLog log;
+  Warnings log;
   std::shared_ptr<Backstage> stage = std::make_shared<Backstage>();
   std::shared_ptr<Backstage> counter_stage = std::make_shared<Backstage>();
   std::shared_ptr<HypervTracker> tracker = std::make_shared<HypervTracker>(HypervTracker::Options{}, clock);
@@ -164,6 +190,16 @@ TEST_CASE("WMI that hangs costs its call's deadline, and counters nothing", "[hy
   CHECK(w.workers->rows(hyperv_machine_queries()).error().message.find("earlier call") != std::string::npos);
   w.stage->set([](Backstage& b) { b.hangs = false; });
   CHECK(comes_true([&] { return w.workers->rows(hyperv_machine_queries()).ok(); }));
+}
+
+TEST_CASE("a host that answers too late is waited for longer", "[hyperv]") {
+  Workers w(short_patience());
+  w.stage->set([](Backstage& b) { b.rows_take = 250ms; });
+  CHECK_FALSE(w.workers->rows(hyperv_machine_queries()).ok());
+  CHECK(comes_true([&] { return w.workers->rows(hyperv_machine_queries()).ok(); }));
+  // Each list for itself: a short one is no promise for a long one.
+  w.stage->set([](Backstage& b) { b.rows_take = 0ms; });
+  CHECK(comes_true([&] { return w.workers->rows({hyperv_summary_query()}).ok(); }));
 }
 
 TEST_CASE("a thread that never comes back is left behind, and another one serves", "[hyperv]") {
@@ -217,6 +253,33 @@ TEST_CASE("sizes are read on in the background, and an unreadable file costs its
   CHECK_FALSE(w.workers->disk_sizes(paths).contains("missing"));
 }
 
+TEST_CASE("a file that cannot be read is told once, and asked for again before long", "[hyperv]") {
+  HypervWorkers::Options options;
+  options.disk_patience = Milliseconds{30'000};
+  options.size_retry = Milliseconds{1};
+  Workers w(options);
+  for (int i = 0; i < 5; ++i) CHECK_FALSE(w.workers->disk_sizes({"a", "missing"}).contains("missing"));
+  const std::vector<std::string> warnings = w.log.get();
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings.front().find("no such file") != std::string::npos);
+  w.stage->set([](Backstage& b) { b.late_file = true; });
+  CHECK(comes_true([&] { return w.workers->disk_sizes({"a", "missing"}).contains("missing"); }));
+}
+
+TEST_CASE("a file that hangs keeps nobody from the sizes of the others", "[hyperv]") {
+  HypervWorkers::Options options = short_patience();
+  options.wedged_after = Milliseconds{1};
+  Workers w(options);
+  w.stage->set([](Backstage& b) { b.hangs = true; });
+  const std::vector<std::string> paths = {"hangs", "a", "z"};
+  CHECK(comes_true([&] { return w.workers->disk_sizes(paths).size() == 2; }));
+  // However often it is asked for since, it does not fill the process with threads: another one is read as soon.
+  for (int i = 0; i < 8; ++i) (void)w.workers->disk_sizes(paths);
+  CHECK(comes_true([&] { return w.workers->disk_sizes({"hangs", "a", "y", "z"}).size() == 3; }));
+  w.stage->set([](Backstage& b) { b.hangs = false; });
+  CHECK(comes_true([&] { return w.workers->disk_sizes(paths).size() == 3; }));
+}
+
 TEST_CASE("a size that was asked for earlier and comes later is not the newer one", "[hyperv]") {
   HypervWorkers::Options options = short_patience();
   options.wedged_after = Milliseconds{1};
@@ -254,4 +317,47 @@ TEST_CASE("notices reach the tracker with settings, and a broken subscription is
   CHECK(comes_true([&] { return !w.tracker->unbroken(); }));
   // It is connected again, and unbroken from the next sample on.
   CHECK(comes_true([&] { return w.tracker->take(0).unbroken; }));
+}
+
+TEST_CASE("a subscription that WMI refuses is no stream of notices, and is told once", "[hyperv]") {
+  const bool at_once = GENERATE(true, false);  // Else as the answer to the first question.
+  Workers w({}, [&](Backstage& b) {
+    b.subscribable = !at_once;
+    b.refuse_notices = !at_once;
+  });
+  CHECK(comes_true([&] { return w.stage->get(&Backstage::opened) >= 3; }));
+  CHECK(comes_true([&] { return !w.tracker->unbroken(); }));
+  const std::vector<std::string> warnings = w.log.get();
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings.front().find(at_once ? "no events" : "no notices for this account") != std::string::npos);
+  w.stage->set([](Backstage& b) {
+    b.subscribable = true;
+    b.refuse_notices = false;
+  });
+  CHECK(comes_true([&] { return w.tracker->take(0).unbroken; }));
+}
+
+TEST_CASE("however many subscriptions hang, notices never seem to come without a break", "[hyperv]") {
+  HypervWorkers::Options options;
+  options.pump_silence_max = Milliseconds{300};
+  Workers w(options);
+  const auto ask = [&] { return w.workers->rows(hyperv_machine_queries()).ok(); };
+  const auto is_unbroken = [&] { return ask() && w.tracker->take(0).unbroken && w.tracker->unbroken(); };
+  // More of them than may be left behind at a time; these come back.
+  for (int i = 0; i < 6; ++i) {
+    REQUIRE(comes_true(is_unbroken));
+    w.stage->set([](Backstage& b) { b.hang_notices = true; });
+    REQUIRE(comes_true([&] { return ask() && !w.tracker->unbroken(); }));
+    w.stage->set([](Backstage& b) { b.hang_notices = false; });
+  }
+  // These do not, until much later.
+  REQUIRE(comes_true(is_unbroken));
+  w.stage->set([](Backstage& b) { b.hang_notices = true; });
+  REQUIRE(comes_true([&] { return ask() && w.stage->get(&Backstage::hung) == 5; }));
+  std::this_thread::sleep_for(2 * options.pump_silence_max);
+  CHECK(ask());
+  CHECK_FALSE(w.tracker->unbroken());
+  CHECK(w.stage->get(&Backstage::hung) == 5);
+  w.stage->set([](Backstage& b) { b.hang_notices = false; });
+  CHECK(comes_true(is_unbroken));
 }

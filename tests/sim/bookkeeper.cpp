@@ -146,7 +146,8 @@ void Bookkeeper::add_up_vm(const VmId& id, const std::vector<const VmEvent*>& ev
   const Standing before = vm;
   vm.doubtful = vm.left_behind && (vm.doubtful || !watched_);
   if (vm.doubtful) account.unwatched_ms += true_ms_ - vm.seen_true;
-  const bool continuous = !vm.present || (vm.boot == now_->boot && vm.seen >= last_);
+  const bool followed = std::exchange(vm.followed, false) || vm.seen >= last_;
+  const bool continuous = !vm.present || (vm.boot == now_->boot && followed);
   if (watched_ && continuous) {
     watched(vm, account, events, listed);
   } else {
@@ -194,6 +195,10 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
   }
   if (!listed) {
     vm.left_behind = false;
+    if (!vm.present || now_->inventory == Inventory::kComplete) return;
+    vm.boot = now_->boot;
+    vm.seen = cursor;
+    vm.followed = true;  // It could not be read, and no event says that it left.
     return;
   }
   if (vm.left_behind && listed->levels.power == Power::kOff) return;
@@ -208,7 +213,12 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
 void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events,
                            const VmReading* listed) {
   const bool unknown = !listed && now_->inventory == Inventory::kKnownOnly;
-  if (unknown && events.empty()) return;  // It may still be there: proven or lost at a later sample.
+  if (unknown && events.empty()) {
+    if (vm.present) return;                           // It may still be there: proven or lost at a later sample.
+    account.unwatched_ms += true_ms_ - vm.seen_true;  // It may have come.
+    vm.seen_true = true_ms_;
+    return;
+  }
   std::int64_t stretch = true_ms_ - vm.seen_true;
   if (vm.boot != now_->boot) stretch = std::max(stretch, mono_ + label_ - vm.seen_utc);
   account.unwatched_ms += stretch;
@@ -221,7 +231,9 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
     const std::int64_t known_until = follow_events(vm, account, events);
     vm.boot = now_->boot;
     vm.seen = known_until;
-    if (!listed) {
+    if (!listed && now_->inventory == Inventory::kKnownOnly) {
+      vm.followed = vm.present;
+    } else if (!listed) {
       vm.present = vm.left_behind = false;  // Its departure was not seen: it ends at its last event.
       went(vm);
     } else if (vm.present) {
@@ -299,16 +311,21 @@ void Bookkeeper::bridge_to_event(const Vm& vm, Account& account, const VmEvent& 
   }
 }
 
+// Whether any run is shown that was known before: then it is the process from before.
+bool Bookkeeper::goes_on(const Vm& vm, const VmReading& listed) {
+  return std::any_of(listed.devices.begin(), listed.devices.end(), [&](const DeviceReading& device) {
+    const auto known = vm.devices.find({device.kind, device.id});
+    return known != vm.devices.end() && known->second.run == device.run;
+  });
+}
+
 void Bookkeeper::bridge(Vm& vm, Account& account, const VmReading& listed) {
   Levels low = listed.levels;
   low.vcores = std::min(low.vcores, vm.levels.vcores);
   low.memory_mib = std::min(low.memory_mib, vm.levels.memory_mib);
   low.disk_mib = std::min(low.disk_mib.value_or(0), vm.levels.disk_mib.value_or(0));
   const bool was_on = vm.levels.power != Power::kOff;
-  const bool same_run = std::any_of(listed.devices.begin(), listed.devices.end(), [&](const DeviceReading& device) {
-    const auto known = vm.devices.find({device.kind, device.id});
-    return known != vm.devices.end() && known->second.run == device.run;
-  });
+  const bool same_run = goes_on(vm, listed);
   // It is on now; nothing else says whether it was on before.
   const bool told = listed.process_began || same_run;
   const bool is_on = listed.levels.power != Power::kOff && told;
@@ -373,16 +390,21 @@ void Bookkeeper::cover(Account& account, std::int64_t from_utc, std::int64_t to_
 
 void Bookkeeper::count(Vm& vm, Account& account, const VmReading& listed, const Standing& before) {
   const bool was_on = before.known && before.present && before.levels.power != Power::kOff && before.boot == now_->boot;
+  const bool old_process = goes_on(vm, listed);
   for (const DeviceReading& reading : listed.devices) {
+    if (reading.run == 0) continue;  // Nobody could tell which one it is.
     Device& device = vm.devices[{reading.kind, reading.id}];
     if (device.run != reading.run) {
       device = Device{};
       device.run = reading.run;
-      const bool after_last = reading.begun && (before.boot != now_->boot || number(*reading.begun) >= before.seen);
+      const bool of_old_process = old_process && (!reading.begun || reading.begun == listed.process_began);
+      const bool after_last =
+          reading.begun && !of_old_process && (before.boot != now_->boot || number(*reading.begun) >= before.seen);
       device.surely_from_zero = !first_ && after_last && (before.known || ever_complete_);
       // Without a proven start: only where something else shows that it was not there before.
       device.perhaps_from_zero = after_last || !(was_on && watched_ && now_->events.empty());
       if (first_ && now_->events.empty()) device.perhaps_from_zero = false;
+      if (reading.carried || of_old_process) device.perhaps_from_zero = false;
       if (reading.begun && was_on && number(*reading.begun) < before.seen) device.perhaps_from_zero = false;
     }
     const bool stayed = std::exchange(device.stayed, true);

@@ -79,6 +79,7 @@ class Bookkeeper {
   struct Vm : Standing {
     bool left_behind = false;
     bool doubtful = false;  // Left behind, and perhaps started again since, unseen.
+    bool followed = false;  // Not read at the last sample, and yet known to be as its events left it.
     std::int64_t seen_utc = 0;
     std::int64_t seen_true = 0;
     std::map<std::pair<DeviceKind, std::string>, Device> devices;
@@ -96,6 +97,7 @@ class Bookkeeper {
   void unwatched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events, const VmReading* listed);
   std::int64_t follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events);
   void bridge_to_event(const Vm& vm, Account& account, const VmEvent& event, std::int64_t t);
+  static bool goes_on(const Vm& vm, const VmReading& listed);
   void bridge(Vm& vm, Account& account, const VmReading& listed);
   static void went(Vm& vm);
   void found(Vm& vm, Account& account, const VmReading& listed);

@@ -10,6 +10,7 @@ namespace nodemeter {
 
 namespace {
 
+constexpr std::uint64_t kSamplesPerCheckpoint = 40;
 constexpr std::uint32_t kTimer100Ns = 0x20510500;
 constexpr std::uint32_t kBulkCount = 0x10410500;
 constexpr std::uint32_t kCount32 = 0x00010000;
@@ -27,10 +28,6 @@ std::uint64_t number_of(const std::string& device) {
   return std::strtoull(device.c_str() + device.find_first_of("0123456789"), nullptr, 10);
 }
 
-std::string disk_path(const VmId& vm, const std::string& device) {
-  return "C:\\ClusterStorage\\Volume1\\" + vm.text() + "\\Virtual Hard Disks\\" + device + "-disk.vhdx";
-}
-
 std::string adapter_guid(const VmId& vm, const std::string& device) { return uuid_from_name(vm, device).text(); }
 
 std::string notes_of(const std::optional<Owner>& owner) {
@@ -44,18 +41,23 @@ std::string notes_of(const std::optional<Owner>& owner) {
 
 }  // namespace
 
-HypervFace::HypervFace(const Plan& plan, const SimNode& node, const Clock& clock) : node_(node), clock_(clock) {
-  Random random(plan.seed * 77 + 5);
-  manners_.unique_names = random.chance(2, 3);
+HypervFace::HypervFace(const Plan& plan, const SimNode& node, const Clock& clock)
+    : node_(node), clock_(clock), random_(plan.seed * 77 + 5) {
+  manners_.unique_names = random_.chance(2, 3);
   manners_.on_time = plan.vms.empty() || plan.vms.front().starts_proven;
-  manners_.resets_restart_on_time = random.chance(1, 2);
-  manners_.tells_configuration_changes = random.chance(1, 2);
-  manners_.older_operations = random.chance(1, 4);
-  manners_.first_codes = random.chance(1, 4);
+  manners_.resets_restart_on_time = random_.chance(1, 2);
+  manners_.tells_configuration_changes = random_.chance(1, 2);
+  manners_.older_operations = random_.chance(1, 4);
+  manners_.first_codes = random_.chance(1, 4);
+  manners_.checkpoints = random_.chance(1, 3);
+  manners_.checkpoints_count_anew = random_.chance(1, 2);
+  manners_.disturbed = random_.chance(1, 3);
+  manners_.numbers_processes = !manners_.on_time || random_.chance(7, 8);
   restart();
 }
 
 void HypervFace::restart() {
+  sized_.clear();
   tracker_ = std::make_shared<HypervTracker>(HypervTracker::Options{}, clock_);
   HypervSampler::Options options;
   options.notice_trail = Milliseconds{0};
@@ -65,7 +67,7 @@ void HypervFace::restart() {
 
 Result<Sample> HypervFace::read(const Result<Sample>& shown) {
   host_->service = shown.ok() && shown->inventory == Inventory::kComplete;
-  host_->counters = shown.ok();
+  host_->counters = shown.ok() && !(host_->service && goes_wrong());
   if (shown && shown->events_unbroken) {
     for (const VmEvent& event : shown->events) notify(event);
   } else {
@@ -102,7 +104,7 @@ WmiRow HypervFace::machine_row(const VmId& vm, const Machine& machine, const std
                                                : "9";
   row.set("EnabledState", state);
   row.set("OperationalStatus", WmiRow::Values{"2"});
-  if (power != Power::kOff) row.set("ProcessID", std::to_string(machine.process));
+  if (power != Power::kOff && manners_.numbers_processes) row.set("ProcessID", std::to_string(machine.process));
   row.set("TimeOfLastStateChange", machine.state_changed);
   return row;
 }
@@ -166,7 +168,6 @@ void HypervFace::add_value(std::size_t column, const std::string& instance, cons
 
 void HypervFace::show(const Sample& sample) {
   host_->tables.clear();
-  host_->sizes.clear();
   const std::vector<CounterPath>& paths = hyperv_counter_paths();
   host_->columns.assign(paths.size(), CounterColumn{});
   for (std::size_t i = 0; i < paths.size(); ++i) {
@@ -181,10 +182,48 @@ void HypervFace::show(const Sample& sample) {
   host_row.set("Name", "NODE-01");
   host_row.set("EnabledState", "2");
   host_->tables[hyperv_class::kSystem].push_back(host_row);
+  std::set<VmId> here;
+  for (const VmReading& reading : sample.vms) here.insert(reading.vm);
+  std::erase_if(sized_, [&](const auto& disk) { return !here.contains(disk.first); });
   for (const VmReading& reading : sample.vms) {
+    if (manners_.checkpoints && random_.chance(1, kSamplesPerCheckpoint)) take_checkpoint(reading);
     show_machine(reading);
     if (reading.levels.power != Power::kOff) show_counters(reading);
   }
+}
+
+std::string HypervFace::disk_path(const VmId& vm, const std::string& device) const {
+  const std::uint32_t checkpoints = machines_.at(vm).checkpoints;
+  const std::string file = checkpoints == 0 ? "-disk.vhdx" : "-disk_" + std::to_string(checkpoints) + ".avhdx";
+  return "C:\\ClusterStorage\\Volume1\\" + vm.text() + "\\Virtual Hard Disks\\" + device + file;
+}
+
+void HypervFace::take_checkpoint(const VmReading& reading) {
+  Machine& machine = machines_[reading.vm];
+  ++machine.checkpoints;
+  machine.checkpoint_new = true;
+  if (!manners_.checkpoints_count_anew) return;
+  for (const DeviceReading& device : reading.devices) {
+    Checkpoint& checkpoint = machine.checkpoint[device.id];
+    if (std::exchange(checkpoint.run, device.run) != device.run) checkpoint.counted = {};
+    for (std::size_t i = 0; i < kCountersMax; ++i) {
+      if (const auto* value = std::get_if<std::uint64_t>(&device.counters[i])) checkpoint.counted[i] = *value;
+    }
+  }
+}
+
+DeviceReading HypervFace::since_checkpoint(const VmId& vm, DeviceReading device) const {
+  const auto& checkpoints = machines_.at(vm).checkpoint;
+  const auto last = checkpoints.find(device.id);
+  if (last == checkpoints.end() || last->second.run != device.run) return device;
+  for (std::size_t i = 0; i < kCountersMax; ++i) {
+    auto* value = std::get_if<std::uint64_t>(&device.counters[i]);
+    if (value == nullptr) continue;
+    const std::uint64_t before = last->second.counted[i];
+    const bool wraps = device.operations_width_bits == 32 && i >= kReadOperations;
+    *value = wraps ? (*value - before) & 0xffffffffu : *value - std::min(*value, before);
+  }
+  return device;
 }
 
 void HypervFace::show_machine(const VmReading& reading) {
@@ -201,13 +240,16 @@ void HypervFace::show_machine(const VmReading& reading) {
   const std::int64_t on_ms = node_.ran_ms(reading.vm) - machine.on_from_ms;
   if (on && manners_.on_time) row.set("OnTimeInMilliseconds", std::to_string(std::max<std::int64_t>(0, on_ms)));
   const std::string notes = notes_of(reading.owner);
+  std::string all =
+      machine.name + notes + std::to_string(reading.levels.vcores) + "/" + std::to_string(reading.levels.memory_mib);
+  for (const auto& [kind, id] : node_.device_ids(reading.vm)) all += "/" + id;
   if (manners_.tells_configuration_changes) {
-    std::string all =
-        machine.name + notes + std::to_string(reading.levels.vcores) + "/" + std::to_string(reading.levels.memory_mib);
-    for (const auto& [kind, id] : node_.device_ids(reading.vm)) all += "/" + id;
     row.set("TimeOfLastConfigurationChange", uuid_from_name(Uuid{}, all).text());
   }
   host_->tables[hyperv_class::kSystem].push_back(std::move(row));
+  const bool same = machine.settings.empty() || machine.settings == all;
+  if (same && goes_wrong()) return;
+  machine.settings = all;
   show_settings(reading, notes);
 }
 
@@ -218,6 +260,7 @@ void HypervFace::show_settings(const VmReading& reading, const std::string& note
     row.set("InstanceID", prefix + device);
     return row;
   };
+  Machine& machine = machines_[reading.vm];
   add(hyperv_class::kSettings, "").set("Notes", WmiRow::Values{notes});
   add(hyperv_class::kProcessor, "\\b637f346-6a0e-4dec-af52-bd70cb80a21d\\0")
       .set("VirtualQuantity", std::to_string(reading.levels.vcores));
@@ -234,8 +277,11 @@ void HypervFace::show_settings(const VmReading& reading, const std::string& note
     WmiRow& disk = add(hyperv_class::kStorage, std::string("\\") + kController + "\\0\\" + std::to_string(n) + "\\L");
     disk.set("ResourceSubType", "Microsoft:Hyper-V:Virtual Hard Disk");
     disk.set("HostResource", disk_path(reading.vm, id));
-    host_->sizes[disk_path(reading.vm, id)] = (1000 * n) << 20;
+    const bool known = sized_.contains({reading.vm, id});
+    if (!known || !machine.checkpoint_new) host_->sizes[disk_path(reading.vm, id)] = (1000 * n) << 20;
+    sized_.insert({reading.vm, id});
   }
+  machine.checkpoint_new = false;
 }
 
 void HypervFace::show_counters(const VmReading& reading) {
@@ -245,6 +291,7 @@ void HypervFace::show_counters(const VmReading& reading) {
   std::replace(name.begin(), name.end(), ')', ']');
   const std::size_t operations = manners_.older_operations ? 5 : 3;
   for (const DeviceReading& device : reading.devices) {
+    if (goes_wrong()) continue;
     if (device.kind == DeviceKind::kCpu) {
       const auto* us = std::get_if<std::uint64_t>(&device.counters[kCpuTimeUs]);
       const std::uint32_t vcores = std::max<std::uint32_t>(1, reading.levels.vcores);
@@ -253,8 +300,8 @@ void HypervFace::show_counters(const VmReading& reading) {
         add_value(0, name + ":Hv VP " + std::to_string(n), us == nullptr ? device.counters[0] : Reading{share});
       }
     }
-    const auto& counters = device.counters;
     if (device.kind == DeviceKind::kDisk) {
+      const auto counters = since_checkpoint(reading.vm, device).counters;
       std::string instance = disk_path(reading.vm, device.id);
       std::replace(instance.begin(), instance.end(), '\\', '-');
       add_value(1, instance, counters[kReadBytes]);
@@ -268,7 +315,7 @@ void HypervFace::show_counters(const VmReading& reading) {
     if (device.kind == DeviceKind::kNic) {
       const std::string instance = shown_name + "_Network Adapter_" + upper(reading.vm.text()) + "--" +
                                    upper(adapter_guid(reading.vm, device.id));
-      for (std::size_t i = 0; i < kCountersMax; ++i) add_value(7 + i, instance, counters[i]);
+      for (std::size_t i = 0; i < kCountersMax; ++i) add_value(7 + i, instance, device.counters[i]);
     }
   }
 }

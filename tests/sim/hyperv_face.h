@@ -10,12 +10,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "collectors/hyperv_reader.h"
 #include "collectors/hyperv_sampler.h"
 #include "collectors/hyperv_tracker.h"
+#include "platform/random.h"
 #include "tests/sim/node.h"
 
 namespace nodemeter {
@@ -24,6 +26,9 @@ class HypervFace {
  public:
   // All must outlive the face.
   HypervFace(const Plan& plan, const SimNode& node, const Clock& clock);
+
+  // From now on nothing is missing from its answers.
+  void everything_answers() { manners_.disturbed = false; }
 
   // The agent begins anew: the sampler forgets what it has seen.
   void restart();
@@ -41,6 +46,12 @@ class HypervFace {
   };
 
  private:
+  static constexpr std::uint64_t kAnswersPerFault = 60;
+
+  struct Checkpoint {  // Of a disk: what is written goes to another file from then on.
+    std::uint64_t run = 0;
+    std::array<std::uint64_t, kCountersMax> counted{};
+  };
   struct Machine {
     std::string name;  // As shown last.
     std::uint64_t process = 0;
@@ -49,6 +60,10 @@ class HypervFace {
     std::string state_changed;
     std::optional<Power> shown_power;
     std::uint64_t shown_process = 0;
+    std::string settings;  // As shown last.
+    std::uint32_t checkpoints = 0;
+    bool checkpoint_new = false;                   // The size of its file is not known yet.
+    std::map<std::string, Checkpoint> checkpoint;  // The last one, by disk.
   };
   struct Manners {
     bool unique_names = false;
@@ -57,11 +72,19 @@ class HypervFace {
     bool tells_configuration_changes = false;
     bool older_operations = false;
     bool first_codes = false;  // Of EnabledState.
+    bool checkpoints = false;
+    bool checkpoints_count_anew = false;
+    bool disturbed = false;  // Answers lack something now and then.
+    bool numbers_processes = true;
   };
 
   void show(const Sample& sample);
   void show_machine(const VmReading& reading);
   void show_counters(const VmReading& reading);
+  bool goes_wrong() { return manners_.disturbed && random_.chance(1, kAnswersPerFault); }
+  void take_checkpoint(const VmReading& reading);
+  [[nodiscard]] std::string disk_path(const VmId& vm, const std::string& device) const;
+  [[nodiscard]] DeviceReading since_checkpoint(const VmId& vm, DeviceReading device) const;
   void notify(const VmEvent& event);
   void follow_run(const VmId& vm, Machine& machine);
   [[nodiscard]] HypervSettings settings_of(const VmEvent& event) const;
@@ -74,8 +97,10 @@ class HypervFace {
   const SimNode& node_;
   const Clock& clock_;
   Manners manners_;
+  Random random_;
   std::shared_ptr<Host> host_ = std::make_shared<Host>();
   std::map<VmId, Machine> machines_;
+  std::set<std::pair<VmId, std::string>> sized_;  // Disks of which a size was told.
   std::uint64_t processes_ = 1000;
   NullLog log_;
   std::shared_ptr<HypervTracker> tracker_;

@@ -37,6 +37,9 @@ class NodeSource final : public Source {
   void restart() {
     if (face_) face_->restart();
   }
+  void everything_answers() {
+    if (face_) face_->everything_answers();
+  }
   Result<Sample> read_all() override {
     Result<Sample> sample = node_.read_all();
     if (face_) sample = face_->read(sample);
@@ -342,6 +345,7 @@ class Play {
     back_at_ = std::min(back_at_, std::max(node_.now(), node_.suspended_until()));
     far_.calm();
     node_.everything_answers();
+    source_.everything_answers();
     const std::int64_t end = node_.now();
     while (failed_.empty() && (!agent_ || node_.now() < std::max(end, busy_until_))) {
       move_to(std::max(agent_ ? busy_until_ : back_at_, node_.now()));

@@ -169,8 +169,7 @@ inline constexpr Regression kRegressions[] = {
      Mapping::kHyperv},
     {3489665846,
      "through Hyper-V's mapping: the clock went back, the agent began anew, and the notice of a stop was taken for "
-     "older "
-     "than the list",
+     "older than the list",
      R"({"seed":3489665846,"start_ms":1767232168358,"length_ms":1838642,"interval_ms":60000,"close_grace_ms":30000,
          "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":false,
          "vms": [{"vcores":13,"memory_mib":31664,"cpu_percent":95,"disks":0,"nics":0,"rate":121884428,"width_32":false,
@@ -178,6 +177,43 @@ inline constexpr Regression kRegressions[] = {
          "ops": [{"at_ms":124071,"op":"clock_step","vm":0,"a":0,"b":-63524278},
                  {"at_ms":562927,"op":"agent_crash","vm":0,"a":0,"b":0},
                  {"at_ms":1778642,"op":"stop","vm":0,"a":0,"b":0}]})",
+     Mapping::kHyperv},
+    {9566221,
+     "through Hyper-V's mapping: a process that began unread while WMI was away was counted from zero because notices "
+     "told that the machine had left and come back since",
+     R"({"seed":9566221,"start_ms":1767226100719,"length_ms":1343881,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":9,"memory_mib":49557,"cpu_percent":68,"disks":2,"nics":1,"rate":268140252,"width_32":false,
+                  "starts_proven":true,"owner_known":true,"windows":false,"persistent":false,"first_ms":1051463}],
+         "ops": [{"at_ms":0,"op":"arrive","vm":0,"a":0,"b":0},
+                 {"at_ms":644691,"op":"service_away","vm":0,"a":551487,"b":0},
+                 {"at_ms":840045,"op":"migrate_out","vm":0,"a":0,"b":0},
+                 {"at_ms":1228410,"op":"late_sample","vm":0,"a":105615,"b":0},
+                 {"at_ms":1283881,"op":"migrate_fails","vm":0,"a":0,"b":0}]})",
+     Mapping::kHyperv},
+    {3489667363,
+     "through Hyper-V's mapping: what a machine without an on-time used until its first restart after a migration was "
+     "lost and not marked",
+     R"({"seed":3489667363,"start_ms":1767229137220,"length_ms":14882026,"interval_ms":60000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":false,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":12,"memory_mib":34196,"cpu_percent":63,"disks":0,"nics":0,"rate":26,"width_32":false,
+                  "starts_proven":true,"owner_known":false,"windows":true,"persistent":false,"first_ms":-2728950}],
+         "ops": [{"at_ms":14814507,"op":"migrate_in","vm":0,"a":0,"b":0},
+                 {"at_ms":14822026,"op":"restart","vm":0,"a":0,"b":0}]})",
+     Mapping::kHyperv},
+    {3573548304,
+     "through Hyper-V's mapping: a failed migration gave a process without an on-time back, a checkpoint had been "
+     "taken "
+     "meanwhile, and the disk's new run was counted from zero",
+     R"({"seed":3573548304,"start_ms":1767229942512,"length_ms":3818485,"interval_ms":10000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":false,
+         "vms": [{"vcores":6,"memory_mib":16176,"cpu_percent":90,"disks":2,"nics":1,"rate":186400514,"width_32":false,
+                  "starts_proven":false,"owner_known":true,"windows":true,"persistent":false,"first_ms":0}],
+         "ops": [{"at_ms":2021288,"op":"migrate_out","vm":0,"a":0,"b":0},
+                 {"at_ms":2442954,"op":"migrate_in","vm":0,"a":0,"b":0},
+                 {"at_ms":2941345,"op":"leave","vm":0,"a":0,"b":0},
+                 {"at_ms":3107066,"op":"migrate_in","vm":0,"a":0,"b":0},
+                 {"at_ms":3758485,"op":"migrate_fails","vm":0,"a":9503,"b":0}]})",
      Mapping::kHyperv},
 };
 

@@ -150,7 +150,7 @@ const FakePdhHost kHost = {[] {
                              (void)Node::get();  // Shows what there is.
                              return fake::kPdhHost.offered(path, type);
                            },
-                           fake::kPdhHost.count, fake::kPdhHost.value};
+                           fake::kPdhHost.count, fake::kPdhHost.value, fake::kPdhHost.provider};
 
 }  // namespace
 

@@ -15,6 +15,8 @@ struct FakePdhHost {
   std::uint32_t (*count)(const wchar_t* path);
   void (*value)(const wchar_t* path, std::uint32_t index, const wchar_t*& name, std::uint64_t& raw,
                 std::uint32_t& status);
+  // Changes when the counters' provider is started again: those that were added before show nothing any more.
+  std::uint32_t (*provider)();
 };
 
 // Exported by the stand-in as "fake_pdh_host". Null: there is nothing to read.

@@ -18,6 +18,7 @@ const nodemeter::FakePdhHost* the_host = nullptr;
 struct Counter {
   std::wstring path;
   std::uint32_t type = 0;
+  std::uint32_t provider = 0;  // That was there when it was added.
 };
 
 PDH_STATUS code(DWORD value) { return static_cast<PDH_STATUS>(value); }
@@ -46,18 +47,23 @@ PDH_STATUS WINAPI FakeOpenQuery(LPCWSTR, DWORD_PTR, PDH_HQUERY* query) {
   return ERROR_SUCCESS;
 }
 
-// Counters live as long as the process: a test opens few.
+// Counters that nobody removes live as long as the process: a test opens few.
 PDH_STATUS WINAPI FakeCloseQuery(PDH_HQUERY query) {
   delete static_cast<int*>(query);
   return ERROR_SUCCESS;
 }
 
 PDH_STATUS WINAPI FakeAddEnglishCounter(PDH_HQUERY, LPCWSTR path, DWORD_PTR, PDH_HCOUNTER* counter) {
-  auto made = new Counter{path, 0};
+  auto made = new Counter{path, 0, the_host == nullptr ? 0 : the_host->provider()};
   *counter = made;
   if (the_host != nullptr && the_host->offered(path, made->type)) return ERROR_SUCCESS;
   delete made;
   return code(PDH_CSTATUS_NO_COUNTER);
+}
+
+PDH_STATUS WINAPI FakeRemoveCounter(PDH_HCOUNTER counter) {
+  delete static_cast<Counter*>(counter);
+  return ERROR_SUCCESS;
 }
 
 PDH_STATUS WINAPI FakeCollectQueryData(PDH_HQUERY) {
@@ -77,7 +83,8 @@ PDH_STATUS WINAPI FakeGetCounterInfo(PDH_HCOUNTER counter, BOOLEAN, LPDWORD byte
 PDH_STATUS WINAPI FakeGetRawCounterArray(PDH_HCOUNTER handle, LPDWORD bytes, LPDWORD count,
                                          PDH_RAW_COUNTER_ITEM_W* items) {
   const Counter& counter = *static_cast<Counter*>(handle);
-  const std::uint32_t there = the_host == nullptr ? 0 : the_host->count(counter.path.c_str());
+  const bool served = the_host != nullptr && the_host->provider() == counter.provider;
+  const std::uint32_t there = served ? the_host->count(counter.path.c_str()) : 0;
   if (there == 0) return code(PDH_CSTATUS_ITEM_NOT_VALIDATED);  // As seen where no machine runs.
   const DWORD needed = size_of_array(counter, there);
   if (items == nullptr || *bytes < needed) {

@@ -20,6 +20,7 @@ struct PdhSide {
   std::uint32_t collected = 0;                   // Status of a pass; not 0: nothing can be read.
   std::map<std::string, CounterColumn> columns;  // By path. Those that are not there are not offered.
   std::wstring name;
+  std::uint32_t provider = 1;
 };
 inline PdhSide& pdh_side() {
   static PdhSide side;
@@ -52,6 +53,10 @@ inline const FakePdhHost kPdhHost = {
       name = pdh_side().name.c_str();
       raw = value.raw;
       status = value.valid ? 0 : 0xC0000BBA;
+    },
+    [] {
+      const std::lock_guard lock(pdh_side().mutex);
+      return pdh_side().provider;
     }};
 
 // While it lives, what PDH shows is what show() was given. One at a time.
@@ -80,6 +85,11 @@ class PdhInPlace {
       if (columns[i].state == ColumnState::kRead)
         pdh_side().columns["\\" + path.set + "(*)\\" + path.counter] = columns[i];
     }
+  }
+
+  static void restart_provider() {
+    const std::lock_guard lock(pdh_side().mutex);
+    ++pdh_side().provider;
   }
 
   // Until show(): a pass over the counters ends with this status.
