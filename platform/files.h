@@ -16,8 +16,8 @@ namespace nodemeter {
 Result<std::string> read_file(const std::filesystem::path& path, std::size_t size_max);
 
 // Temporary file, sync, rename, sync of the directory: afterwards the old or the new content is there, never a mix.
-// `owner_only`: mode 0600 from the first byte (secrets); on Windows open to this account, administrators and the
-// system.
+// `owner_only`: mode 0600 from the first byte (secrets); on Windows open to this account, the service,
+// administrators and the system.
 Status replace_file(const std::filesystem::path& path, std::string_view content, bool owner_only = false);
 
 // Renames a file, in place of one that may be there, or a directory, and makes that durable. On Windows it waits for

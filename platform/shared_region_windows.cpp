@@ -48,7 +48,7 @@ std::shared_ptr<Mapping> make(const std::string& name, std::size_t size, const b
   bip::mapped_region region(object, bip::read_write);
   if (region.get_size() < size) return nullptr;
   if (!fresh) {
-    if (!windows::owner_is_trusted(object.get_mapping_handle().handle)) return nullptr;
+    if (!windows::memory_owner_is_trusted(name)) return nullptr;
     std::memset(region.get_address(), 0, region.get_size());
   }
   return std::make_shared<Mapping>(Mapping{std::move(object), std::move(region)});

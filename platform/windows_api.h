@@ -67,8 +67,12 @@ enum class OpenMode { kRead, kWriteExisting, kWriteOrCreate, kCreateNew };
 // file, or null for what its directory passes on.
 Result<Handle> open_file(const std::filesystem::path& path, OpenMode mode, void* security = nullptr);
 
-// Who may open something new: the system, administrators and the account of this process, and nobody else; members of
-// `readers` (an account or a group; "" or unknown: none) may read it.
+// The account of this program's service, NT SERVICE\nodemeter. The system derives the numbers from the name, so that
+// they are the same everywhere and known before there is such a service.
+inline constexpr const char* kServiceSid = "S-1-5-80-3438796617-544336640-1774245196-983091187-3660805880";
+
+// Who may open something new: the system, administrators, the service and the account of this process, and nobody else;
+// members of `readers` (an account or a group; "" or unknown: none) may read it.
 class Security {
  public:
   explicit Security(const std::string& readers = "");
@@ -86,8 +90,9 @@ class Security {
 // The account of this process in the system's notation, "S-1-5-80-…"; "" if the system refuses to tell.
 std::string account_sid();
 
-// True if the owner of a kernel object is this account, the system or the administrators: nobody else prepared it.
-bool owner_is_trusted(void* handle);
+// True if the owner of this shared memory ("Global\x") is this account, the service, the system or the administrators:
+// nobody else prepared it.
+bool memory_owner_is_trusted(const std::string& name);
 
 // The system counts in units of 100 ns, and its calendar (FILETIME, in two halves) begins in 1601.
 inline constexpr std::int64_t kUnitsPerMillisecond = 10'000;

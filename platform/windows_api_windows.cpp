@@ -37,15 +37,15 @@ struct LocalDeleter {
 };
 using Local = std::unique_ptr<void, LocalDeleter>;
 
-// The token's own account, as bytes that hold a TOKEN_USER.
-std::vector<char> token_user() {
+// What this process' token tells: bytes that hold a TOKEN_USER, a TOKEN_OWNER. Empty: the system refuses.
+std::vector<char> token_of_process(TOKEN_INFORMATION_CLASS what) {
   HANDLE opened = nullptr;
   if (::OpenProcessToken(::GetCurrentProcess(), TOKEN_QUERY, &opened) == 0) return {};
   const Handle token(opened);
   DWORD size = 0;
-  (void)::GetTokenInformation(token.get(), TokenUser, nullptr, 0, &size);
+  (void)::GetTokenInformation(token.get(), what, nullptr, 0, &size);
   std::vector<char> bytes(size);
-  if (bytes.empty() || ::GetTokenInformation(token.get(), TokenUser, bytes.data(), size, &size) == 0) return {};
+  if (bytes.empty() || ::GetTokenInformation(token.get(), what, bytes.data(), size, &size) == 0) return {};
   return bytes;
 }
 
@@ -159,7 +159,7 @@ struct Security::Attributes {
 Security::Security(const std::string& readers) : attributes_(new Attributes) {
   attributes_->value.nLength = sizeof attributes_->value;
   // Protected: nothing comes from the directory. What is made below a directory gets the same.
-  std::string rules = "D:P(A;OICI;GA;;;SY)(A;OICI;GA;;;BA)";
+  std::string rules = std::string("D:P(A;OICI;GA;;;SY)(A;OICI;GA;;;BA)(A;OICI;GA;;;") + kServiceSid + ")";
   if (const std::string own = account_sid(); !own.empty()) rules += "(A;OICI;GA;;;" + own + ")";
   if (const std::string group = sid_of_account(readers); !group.empty()) rules += "(A;OICI;GR;;;" + group + ")";
   PSECURITY_DESCRIPTOR descriptor = nullptr;
@@ -176,24 +176,29 @@ Security::~Security() {
 void* Security::attributes() const { return &attributes_->value; }
 
 std::string account_sid() {
-  const std::vector<char> user = token_user();
+  const std::vector<char> user = token_of_process(TokenUser);
   return user.empty() ? "" : sid_text(reinterpret_cast<const TOKEN_USER*>(user.data())->User.Sid);
 }
 
-bool owner_is_trusted(void* handle) {
+bool memory_owner_is_trusted(const std::string& name) {
+  // A handle for mapping it tells nothing of its owner.
+  const Handle memory(::OpenFileMappingW(READ_CONTROL, FALSE, wide(name).c_str()));
   PSID owner = nullptr;
   PSECURITY_DESCRIPTOR descriptor = nullptr;
-  if (::GetSecurityInfo(handle, SE_KERNEL_OBJECT, OWNER_SECURITY_INFORMATION, &owner, nullptr, nullptr, nullptr,
-                        &descriptor) != ERROR_SUCCESS) {
+  if (!memory.valid() || ::GetSecurityInfo(memory.get(), SE_KERNEL_OBJECT, OWNER_SECURITY_INFORMATION, &owner, nullptr,
+                                           nullptr, nullptr, &descriptor) != ERROR_SUCCESS) {
     return false;
   }
-  const Local memory(descriptor);
+  const Local guard(descriptor);
   if (owner == nullptr) return false;
   if (::IsWellKnownSid(owner, WinLocalSystemSid) != 0 || ::IsWellKnownSid(owner, WinBuiltinAdministratorsSid) != 0) {
     return true;
   }
-  const std::vector<char> user = token_user();
-  return !user.empty() && ::EqualSid(owner, reinterpret_cast<const TOKEN_USER*>(user.data())->User.Sid) != 0;
+  const std::string sid = sid_text(owner);
+  if (sid == kServiceSid || sid == account_sid()) return true;
+  // Whom the system makes the owner of what this process makes, which need not be its account.
+  const std::vector<char> own = token_of_process(TokenOwner);
+  return !own.empty() && ::EqualSid(owner, reinterpret_cast<const TOKEN_OWNER*>(own.data())->Owner) != 0;
 }
 
 bool for_each_process(const std::function<bool(const ProcessFacts&)>& visit) {

@@ -17,6 +17,7 @@ struct Advice {
   std::string hypervisor_rights;  // It refuses this account.
   std::string time_service;       // Nobody sets the clock.
   std::string time_setter;        // Somebody sets it too often.
+  std::string end;                // What stops an agent in the foreground; the end of a sentence with "until".
   std::string close_file;         // Before the path of a file that is open to everybody.
   std::string doctor;             // How the verb is started so that it sees everything; not a sentence.
   std::string metrics_file;       // Where the node's exporter looks for files of metrics; a path.

@@ -19,6 +19,7 @@ const Advice& advice() {
           "the service account has to be in the group libvirt (usermod -aG libvirt nodemeter), then restart",
       .time_service = "start a time service (chrony, systemd-timesyncd) and see timedatectl",
       .time_setter = "see what sets it (chronyc tracking)",
+      .end = "SIGTERM or SIGINT",
       .close_file = "chmod o-rwx ",
       .doctor = "sudo -u nodemeter nodemeter doctor",
       .metrics_file = "/var/lib/prometheus/node-exporter/nodemeter.prom"};

@@ -18,6 +18,7 @@ const Advice& advice() {
       .hypervisor_rights = "run nodemeter service install again, which puts the service into the groups that it needs",
       .time_service = "start a time service (net start w32time, then w32tm /resync) and see w32tm /query /status",
       .time_setter = "see what sets it (w32tm /query /status)",
+      .end = "Ctrl-C",
       .close_file = "let administrators, the system and the service only open it: icacls ",
       .doctor = "nodemeter doctor",
       .metrics_file = R"("C:\Program Files\windows_exporter\textfile_inputs\nodemeter.prom")"};

@@ -43,6 +43,7 @@ struct CommandLine {
   SimulateOptions simulate;
   std::string config_file;
   std::string simulate_scenario;
+  std::string service_program;
   std::function<int()> chosen;
 };
 
@@ -306,7 +307,7 @@ void add_help_verb(CLI::App& app, CommandLine& line) {
 }
 
 void add_running_verbs(CLI::App& app, CommandLine& line) {
-  CLI::App& agent_verb = add_verb(app, "agent", "Run the agent in the foreground, until SIGTERM or SIGINT",
+  CLI::App& agent_verb = add_verb(app, "agent", "Run the agent in the foreground, until " + advice().end,
                                   "nodemeter agent --config " + default_config_path().string());
   add_config(agent_verb, line.common);
   agent_verb.add_flag("--final", line.agent.final,
@@ -337,15 +338,20 @@ void add_service_verb(CLI::App& app, CommandLine& line) {
   CLI::App& service = add_verb(app, "service", "The agent as a service of this system", "nodemeter service status");
   service.require_subcommand(1);
   for (const ServiceAction& action : actions) {
-    CLI::App& verb = add_verb(service, action.name, action.text, "nodemeter service " + action.name);
+    CLI::App& verb = add_verb(service, action.name, action.text, "nodemeter service " + action.name + action.example);
     if (action.name == "install") {
       verb.add_option("--config", line.common.config,
                       "Configuration file of the service (default " + default_config_path().string() + ")")
           ->type_name("FILE");
     }
+    if (action.name == "upgrade") {
+      verb.add_option("program", line.service_program, "The new nodemeter.exe")->type_name("FILE")->required();
+    }
     if (action.name == "status") add_json(verb, line.common);
     verb.callback([&line, work = action.work] {
-      line.chosen = [&line, work] { return work({line.common.config, line.common.json}, line.console); };
+      line.chosen = [&line, work] {
+        return work({line.common.config, line.service_program, line.common.json}, line.console);
+      };
     });
   }
 }

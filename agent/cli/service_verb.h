@@ -11,7 +11,8 @@
 namespace nodemeter::cli {
 
 struct ServiceOptions {
-  std::string config;  // The agent's; "": the default.
+  std::string config;   // The agent's; "": the default.
+  std::string program;  // To upgrade to.
   bool json = false;
 };
 
@@ -19,6 +20,7 @@ struct ServiceAction {
   std::string name;
   std::string text;  // For --help.
   int (*work)(const ServiceOptions& options, const Console& console);
+  std::string example = {};  // What follows the name in its example.
 };
 
 // Empty: no verb. In the order in which help lists them.

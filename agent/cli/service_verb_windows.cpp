@@ -3,6 +3,7 @@
 #include <aclapi.h>
 #include <lm.h>
 #include <sddl.h>
+#include <shellapi.h>
 
 #include <array>
 #include <filesystem>
@@ -136,7 +137,7 @@ Status set_options(const ManagerHandle& service) {
   // The names of shared memory that all sessions see, and nothing else.
   std::array<wchar_t, 64> privileges{L"SeChangeNotifyPrivilege\0SeCreateGlobalPrivilege\0"};
   SERVICE_REQUIRED_PRIVILEGES_INFOW required{privileges.data()};
-  SERVICE_PRESHUTDOWN_INFO shutdown{30'000};
+  SERVICE_PRESHUTDOWN_INFO shutdown{kStopsWithinMs};
   if (Status set = set_option(service, SERVICE_CONFIG_DESCRIPTION, &description, "description"); !set) return set;
   if (Status set = set_option(service, SERVICE_CONFIG_SERVICE_SID_INFO, &sid, "account"); !set) return set;
   if (Status set = set_option(service, SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, &required, "privileges"); !set)
@@ -283,19 +284,26 @@ Result<SERVICE_STATUS_PROCESS> await(const ManagerHandle& service, DWORD wanted)
   }
 }
 
+// Gives the process that meters.
+Result<DWORD> start_service(const ManagerHandle& service) {
+  if (::StartServiceW(service.get(), 0, nullptr) == 0 && ::GetLastError() != ERROR_SERVICE_ALREADY_RUNNING) {
+    return refused("cannot start the service");
+  }
+  const Result<SERVICE_STATUS_PROCESS> status = await(service, SERVICE_RUNNING);
+  if (!status) return status.error();
+  if (status->dwCurrentState != SERVICE_RUNNING) {
+    return Error{ErrorCode::kUnavailable,
+                 "the service has ended; the event viewer's application log says why (source nodemeter)"};
+  }
+  return status->dwProcessId;
+}
+
 int start(const ServiceOptions&, const Console& console) {
   const Result<ManagerHandle> service = open_service(SERVICE_START | SERVICE_QUERY_STATUS);
   if (!service) return say(console, service.error());
-  if (::StartServiceW(service->get(), 0, nullptr) == 0 && ::GetLastError() != ERROR_SERVICE_ALREADY_RUNNING) {
-    return say(console, refused("cannot start the service"));
-  }
-  const Result<SERVICE_STATUS_PROCESS> status = await(*service, SERVICE_RUNNING);
-  if (!status) return say(console, status.error());
-  if (status->dwCurrentState != SERVICE_RUNNING) {
-    return say(console, Error{ErrorCode::kUnavailable,
-                              "the service has ended; the event viewer's application log says why (source nodemeter)"});
-  }
-  console.out << "running, process " << status->dwProcessId << "\n";
+  const Result<DWORD> process = start_service(*service);
+  if (!process) return say(console, process.error());
+  console.out << "running, process " << *process << "\n";
   return kDone;
 }
 
@@ -347,6 +355,84 @@ int status(const ServiceOptions& options, const Console& console) {
   return running ? kDone : kIncomplete;
 }
 
+// ---- Upgrading ----
+
+constexpr std::size_t kProgramBytesMax = 256u << 20;
+
+// The program that the service runs.
+Result<fs::path> installed_program(const ManagerHandle& service) {
+  alignas(QUERY_SERVICE_CONFIGW) std::array<BYTE, 8'192> bytes{};  // The most that the system gives.
+  auto* const settings = reinterpret_cast<QUERY_SERVICE_CONFIGW*>(bytes.data());
+  DWORD size = 0;
+  if (::QueryServiceConfigW(service.get(), settings, static_cast<DWORD>(bytes.size()), &size) == 0) {
+    return refused("cannot read the service's settings (run this as an administrator)");
+  }
+  int parts = 0;
+  const std::unique_ptr<wchar_t*, LocalDeleter> line(::CommandLineToArgvW(settings->lpBinaryPathName, &parts));
+  if (!line || parts == 0) return refused("cannot read the service's command line");
+  return fs::path(line.get()[0]);
+}
+
+fs::path beside(const fs::path& program, const wchar_t* ending) { return program.native() + ending; }
+
+// A program that runs cannot be written over, but it can be renamed: the service goes on with the old one, which is
+// beside the new one afterwards.
+Status put_in_place(const std::string& content, const fs::path& program) {
+  const fs::path next = beside(program, L".new");
+  if (Status written = replace_file(next, content); !written) return written;
+  Status moved = move_path(program, beside(program, L".old"));
+  if (moved) {
+    moved = move_path(next, program);
+    if (!moved) (void)move_path(beside(program, L".old"), program);
+  }
+  if (!moved) (void)::DeleteFileW(next.c_str());
+  return moved;
+}
+
+// The new program does not run: the old one gets its place and runs again. Gives the error to show.
+Error roll_back(const ManagerHandle& service, const fs::path& program, const std::string& why) {
+  (void)stop_service(service);  // What is left of it.
+  const fs::path failed = beside(program, L".failed");
+  Status back = move_path(program, failed);
+  if (back) back = move_path(beside(program, L".old"), program);
+  (void)::DeleteFileW(failed.c_str());
+  const std::string said = "the new program does not run (" + why + "); the old one is ";
+  if (!back) return Error{back.error().code, said + "not back in its place: " + back.error().message};
+  const Result<DWORD> process = start_service(service);
+  if (process) return Error{ErrorCode::kUnavailable, said + "back in its place and runs"};
+  return Error{process.error().code, said + "back in its place and does not run: " + process.error().message};
+}
+
+int upgrade(const ServiceOptions& options, const Console& console) {
+  const Result<ManagerHandle> service =
+      open_service(SERVICE_START | SERVICE_STOP | SERVICE_QUERY_STATUS | SERVICE_QUERY_CONFIG);
+  if (!service) return say(console, service.error());
+  const Result<fs::path> program = installed_program(*service);
+  if (!program) return say(console, program.error());
+  const Result<std::string> wanted = read_file(options.program, kProgramBytesMax);
+  if (!wanted) return say(console, wanted.error());
+  const Result<std::string> there = read_file(*program, kProgramBytesMax);
+  if (there && *there == *wanted) {
+    console.out << "nothing to do: " << windows::narrow(program->native()) << " is this program\n";
+    return kDone;
+  }
+  const std::optional<SERVICE_STATUS_PROCESS> before = status_of(*service);
+  if (Status placed = put_in_place(*wanted, *program); !placed) return say(console, placed.error());
+  const fs::path old = beside(*program, L".old");
+  if (before && before->dwCurrentState == SERVICE_STOPPED) {
+    (void)::DeleteFileW(old.c_str());
+    console.out << "upgraded; the service is stopped, as it was\n";
+    return kDone;
+  }
+  // From here on metering stands still, for as long as a stop and a start take.
+  const Status stopped = stop_service(*service);
+  const Result<DWORD> process = stopped ? start_service(*service) : Result<DWORD>(stopped.error());
+  if (!process) return say(console, roll_back(*service, *program, process.error().message));
+  (void)::DeleteFileW(old.c_str());  // In use by somebody's console: the next upgrade takes it away.
+  console.out << "upgraded; running, process " << *process << "\n";
+  return kDone;
+}
+
 int uninstall(const ServiceOptions&, const Console& console) {
   const std::string sid = service_sid();
   const Result<ManagerHandle> service = open_service(SERVICE_ALL_ACCESS);
@@ -373,6 +459,8 @@ std::vector<ServiceAction> service_actions() {
           {"start", "Start it and wait until it meters", &start},
           {"stop", "Stop it and wait until it has", &stop},
           {"reload", "Let it read its files again (owners)", &reload},
+          {"upgrade", "Put a new program in its place and restart it; if that does not run, put the old one back",
+           &upgrade, " C:\\new\\nodemeter.exe"},
           {"status", "Is it installed, and does it run; exit code 3 if not", &status}};
 }
 

@@ -8,14 +8,15 @@ Installs nodemeter on this host, or brings an installation up to date.
 .DESCRIPTION
 Copies the program, makes the service with an account of its own (NT SERVICE\nodemeter), puts that account into the groups
 that may read virtual machines and performance counters, closes the data folder to others, and starts the service. Running
-it again changes nothing that is right already. Metering stands still for the moments of a restart; what the virtual
-machines used meanwhile is in their counters and is metered afterwards.
+it again changes nothing that is right already. With a new program metering stands still for the moments of a restart,
+which is a gap in the journal; what the virtual machines used meanwhile is in their counters and is metered afterwards. A
+new program that does not run is taken back, and the old one meters on.
 
 .PARAMETER InstallFolder
 Where the program goes. Default: Program Files\nodemeter.
 
 .PARAMETER NoStart
-Leave the service stopped, so that the configuration can be written first.
+Leave the service as it is, stopped after a first installation, so that the configuration can be written first.
 
 .EXAMPLE
 .\install.ps1
@@ -33,33 +34,37 @@ $dataFolder = Join-Path $env:ProgramData 'nodemeter'
 $program = Join-Path $InstallFolder 'nodemeter.exe'
 $configuration = Join-Path $dataFolder 'nodemeter.toml'
 
-function Invoke-Nodemeter {
-    & $program @args
+function Invoke-Nodemeter([string] $Executable) {
+    & $Executable @args
     if ($LASTEXITCODE -ne 0) {
         throw "nodemeter $args ended with $LASTEXITCODE"
     }
 }
 
-New-Item -ItemType Directory -Force -Path $InstallFolder | Out-Null
-
-# A running program cannot be written over, but it can be renamed: the service goes on until the new one is in place.
+# Before anything is changed: what runs goes on if the new program does not take the configuration that is there.
 $source = Join-Path $PSScriptRoot 'nodemeter.exe'
-$same = (Test-Path $program) -and ((Get-FileHash $source).Hash -eq (Get-FileHash $program).Hash)
-if (-not $same) {
-    $old = "$program.old"
-    if (Test-Path $program) {
-        Remove-Item -Force -ErrorAction SilentlyContinue $old
-        Move-Item -Force $program $old
+if (Test-Path $configuration) {
+    Invoke-Nodemeter $source config check $configuration
+}
+
+New-Item -ItemType Directory -Force -Path $InstallFolder | Out-Null
+$installed = Get-Service -Name 'nodemeter' -ErrorAction SilentlyContinue
+if ($installed -and (Test-Path $program)) {
+    # In its place while it runs, then a restart; if the new program does not run, the old one is put back.
+    Invoke-Nodemeter $source service upgrade $source
+}
+else {
+    if ($installed) {
+        Invoke-Nodemeter $source service stop
     }
     Copy-Item -Force $source $program
 }
 
-Invoke-Nodemeter service install
+Invoke-Nodemeter $program service install
 
 if (-not (Test-Path $configuration)) {
     Copy-Item (Join-Path $PSScriptRoot 'nodemeter.toml') $configuration
 }
-Invoke-Nodemeter config check $configuration
 
 $path = [Environment]::GetEnvironmentVariable('Path', 'Machine')
 if (($path -split ';') -notcontains $InstallFolder) {
@@ -67,9 +72,5 @@ if (($path -split ';') -notcontains $InstallFolder) {
 }
 
 if (-not $NoStart) {
-    if (-not $same) {
-        Invoke-Nodemeter service stop
-    }
-    Invoke-Nodemeter service start
+    Invoke-Nodemeter $program service start
 }
-Remove-Item -Force -ErrorAction SilentlyContinue "$program.old"

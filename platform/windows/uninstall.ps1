@@ -34,7 +34,12 @@ if (Test-Path $program) {
     if ($LASTEXITCODE -ne 0) {
         throw "nodemeter service uninstall ended with $LASTEXITCODE"
     }
-    Remove-Item -Recurse -Force $InstallFolder
+    Remove-Item -Force $program
+    Remove-Item -Force -ErrorAction SilentlyContinue "$program.old"
+    # Whatever else lies there is not ours.
+    if (-not (Get-ChildItem -Force $InstallFolder)) {
+        Remove-Item -Force $InstallFolder
+    }
 }
 
 $path = [Environment]::GetEnvironmentVariable('Path', 'Machine')

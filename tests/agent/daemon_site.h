@@ -25,12 +25,12 @@ inline constexpr const char* kDaemonScenario = R"({ "start": "2026-01-01T00:00:0
   "memory_mib": 8192, "windows_licence": false, "subscription": "11111111-1111-4111-8111-111111111111",
   "tenant": "22222222-2222-4222-8222-222222222222", "resource_group": "rg", "cpu_percent": 25 } ], "events": [] })";
 
-// Stops after so many waits, and does something at one of them.
+// Stops after so many waits, and does something at one of them; at -1: at each.
 class ScriptedService final : public Service {
  public:
   ScriptedService(int waits, int at, std::function<void()> work) : left_(waits), at_(at), work_(std::move(work)) {}
   void wait(Milliseconds /*longest*/) override {
-    if (--left_ == at_ && work_) work_();
+    if ((--left_ == at_ || at_ == kAtEach) && work_) work_();
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   void wake() override {}
@@ -39,8 +39,11 @@ class ScriptedService final : public Service {
   void alive() override {}
   void stopping() override {}
   [[nodiscard]] int reload_requests() const override { return reloads; }
+  [[nodiscard]] int disturbances() const override { return disturbed; }
 
+  static constexpr int kAtEach = -1;
   int reloads = 0;
+  int disturbed = 0;
 
  private:
   int left_;
@@ -59,7 +62,7 @@ struct DaemonSite {
     options.live_name = "nm-damage-" + std::to_string(current_process());
     options.log_level = "error";
   }
-  int run(int waits, int at = -1, std::function<void()> work = {}) {
+  int run(int waits, int at = ScriptedService::kAtEach, std::function<void()> work = {}) {
     ScriptedService service(waits, at, std::move(work));
     running = &service;
     std::ostringstream err;

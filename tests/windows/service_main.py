@@ -10,14 +10,11 @@ nothing else.
 
 import json
 import random
-import sys
-from pathlib import Path
 
-from wine import Wine  # First: it says where testsite is.
+from windows_node import DATA, check_running, compare, expect, start, windows_site  # First: it says where testsite is.
 
 from faults_main import scenario
 from testsite import main_guard, say, wait_until
-from windows_node import DATA, WindowsNode, check_running, compare, expect, make_site, start
 
 SPEED = 3_600  # An hour of the node in a second.
 ROWS_MIN = 40
@@ -38,6 +35,10 @@ def exercise(node, site):
     expect(node.service_state() == {"state": "not installed"}, "the service is there although it was removed")
     node.do("service", "install")
     node.do("service", "install")  # An upgrade does it again.
+    newer = node.program.parent / "newer.exe"
+    newer.write_bytes(node.program.read_bytes() + b"newer")
+    node.do("service", "upgrade", node.wine.path(newer))  # While it meters: hyperv_service_main.py.
+    expect(node.program.read_bytes() == newer.read_bytes(), "the upgrade has not replaced the program")
     expect(node.service_state()["state"] == "stopped", "the service runs before it was started")
     first = start(node)
     check_running(node, site)
@@ -65,16 +66,9 @@ def exercise(node, site):
 
 
 def main():
-    build, linux = (Path(argument).resolve() for argument in sys.argv[1:3])
-    site = make_site(build / "service-test", linux)
-    with Wine(build / "wine") as wine:
-        try:
-            site.start_aggregator(simulated=True)
-            node = WindowsNode(wine, build, site, SETTINGS)
-            (node.folder / "scenario.json").write_text(json.dumps(scenario(random.Random(5))))
-            rows = exercise(node, site)
-        finally:
-            site.stop()
+    with windows_site("service-test", SETTINGS, simulated=True) as (node, site):
+        (node.folder / "scenario.json").write_text(json.dumps(scenario(random.Random(5))))
+        rows = exercise(node, site)
     say(f"service under Wine: installed, started, killed, started, stopped, removed; {rows} records at the aggregator, "
         f"each once")
     return 0

@@ -1,9 +1,12 @@
 """nodemeter as a service of Windows, under Wine, and the aggregator of the Linux build that it delivers to."""
 
+import contextlib
 import json
 import shutil
+import sys
+from pathlib import Path
 
-from wine import Wine  # noqa: F401  First: it says where testsite is.
+from wine import Wine  # First: it says where testsite is.
 
 from testsite import Site, SiteError, wait_until
 
@@ -17,6 +20,7 @@ class WindowsNode:
 
     def __init__(self, wine, build, site, settings):
         self.wine = wine
+        self.build = build
         self.folder = wine.drive / "ProgramData" / "nodemeter"
         programs = wine.drive / "Program Files" / "nodemeter"
         self.program = programs / "nodemeter.exe"
@@ -84,6 +88,19 @@ def make_site(folder, linux):
     site.client_certificates = False
     (folder / "nodes.json").write_text(json.dumps([{"id": NODE, "token": TOKEN}]))
     return site
+
+
+@contextlib.contextmanager
+def windows_site(name, settings, simulated=False):
+    """A node under Wine and its aggregator, of the builds that the command line names: WINDOWS_BUILD LINUX_BUILD."""
+    build, linux = (Path(argument).resolve() for argument in sys.argv[1:3])
+    site = make_site(build / name, linux)
+    with Wine(build / "wine") as wine:
+        try:
+            site.start_aggregator(simulated)
+            yield WindowsNode(wine, build, site, settings), site
+        finally:
+            site.stop()
 
 
 def compare(node, site):
