@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -247,6 +248,34 @@ TEST_CASE("every request, argument and error of USAGE_API.md names tests, and th
   const DecidedCases page = decided_cases("uploader/aggregator/USAGE_API.md");
   CHECK(page.cases.size() > 35);
   CHECK_NONE(page.faults);
+}
+
+TEST_CASE("vcpkg.json is JSON, of this version, and has what the build looks for in it", "[tidy]") {
+  const auto manifest = nlohmann::json::parse(text_of("vcpkg.json"), nullptr, false);
+  REQUIRE(manifest.is_object());
+  CHECK(text_of("CMakeLists.txt").find("VERSION " + manifest.at("version").get<std::string>() + " ") !=
+        std::string::npos);
+  std::set<std::string> ports;
+  for (const auto& dependency : manifest.at("dependencies")) {
+    ports.insert(dependency.is_string() ? dependency.get<std::string>() : dependency.at("name").get<std::string>());
+  }
+  CHECK(ports.size() == manifest.at("dependencies").size());
+  // The names under which CMake finds a port, as far as they are not the port's own.
+  const std::map<std::string, std::string> port_of{{"CURL", "curl"},
+                                                   {"EXPAT", "expat"},
+                                                   {"ZLIB", "zlib"},
+                                                   {"unofficial-lmdb", "lmdb"},
+                                                   {"unofficial-sodium", "libsodium"}};
+  static const std::regex kPackage("find_package\\(([A-Za-z-]+)");
+  const std::string build = text_of("platform/windows/dependencies.cmake");
+  std::vector<std::string> found;
+  for (std::sregex_iterator it(build.begin(), build.end(), kPackage), end; it != end; ++it) {
+    const std::string name = (*it)[1];
+    if (name == "nodemeter-dependencies") continue;  // With mingw-w64.
+    const auto port = port_of.find(name);
+    if (ports.count(port == port_of.end() ? name : port->second) == 0) found.push_back(name + " is in no port");
+  }
+  CHECK_NONE(found);
 }
 
 TEST_CASE("every header opens with its reason", "[tidy]") {

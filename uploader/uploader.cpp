@@ -279,9 +279,7 @@ Status Uploader::take_refused(const InFlight& sent, const Answer& answer, Monoto
   if (sent.aim == Aim::kProbe) {
     if (search_ && search_->probes >= 2 * kProbesMax) {
       // It takes nothing at all: that is for an operator, and no row is set aside for it.
-      Answer held = answer;
-      held.verdict = Verdict::kHeld;
-      back_off(held, now);
+      hold(now);
       return Done{};
     }
     soon();
@@ -294,11 +292,8 @@ Status Uploader::take_refused(const InFlight& sent, const Answer& answer, Monoto
     return Done{};
   }
   if (outcome_unknown_ && !options_.receiver_removes_repeats) {
-    Answer held = answer;
-    held.verdict = Verdict::kHeld;
-    held.reason += "; an earlier attempt may have been stored, so the batch is not cut";
-    state_.reason = held.reason;
-    back_off(held, now);
+    state_.reason = answer.reason + "; an earlier attempt may have been stored, so the batch is not cut";
+    hold(now);
     return Done{};
   }
   if (!search_) search_ = Search{.bad_last = batch.last, .batch_last = batch.last, .reason = {}};
@@ -312,9 +307,7 @@ Status Uploader::take_refused(const InFlight& sent, const Answer& answer, Monoto
   }
   if (search_->other_accepted) return park(batch);
   if (search_->probes >= 2 * kProbesMax || batch.last >= outbox_.state().last_sequence) {
-    Answer held = answer;
-    held.verdict = Verdict::kHeld;
-    back_off(held, now);
+    hold(now);
     return Done{};
   }
   soon();
@@ -347,13 +340,15 @@ void Uploader::note_failure(const Answer& answer) {
                {{"attempt", std::to_string(state_.attempt)}, {"reason", answer.reason}});
 }
 
-void Uploader::back_off(const Answer& answer, MonotonicTime now) {
+void Uploader::hold(MonotonicTime now) {
   ++failures_in_a_row_;
-  if (answer.verdict == Verdict::kHeld) {
-    state_.phase = "held";
-    next_attempt_ = now + held_wait(options_.backoff_cap, random_);
-    return;
-  }
+  state_.phase = "held";
+  next_attempt_ = now + held_wait(options_.backoff_cap, random_);
+}
+
+void Uploader::back_off(const Answer& answer, MonotonicTime now) {
+  if (answer.verdict == Verdict::kHeld) return hold(now);
+  ++failures_in_a_row_;
   state_.phase = "backing off";
   const Milliseconds wait = backoff_wait(failures_in_a_row_, options_.backoff_base, options_.backoff_cap, random_);
   const Milliseconds wish = std::min(answer.retry_after.value_or(Milliseconds(0)), kRetryAfterMax);

@@ -82,6 +82,7 @@ class Uploader {
   Status take_refused(const InFlight& sent, const Answer& answer, MonotonicTime now);
   Status obey_resend(const Answer& answer, MonotonicTime now);
   Status park(const FrozenBatch& batch);
+  void hold(MonotonicTime now);  // Rarer attempts, until an operator has done something.
   void back_off(const Answer& answer, MonotonicTime now);
   [[nodiscard]] std::optional<MonotonicTime> backlog_due(MonotonicTime now, bool flush);
   [[nodiscard]] Sequence search_end(const FrozenBatch& batch) const;

@@ -4,24 +4,23 @@ The engine is the shared library of the npm package below: the server's own HTTP
 keeper and its writable list of users. It is pinned by version and checksum and kept in the cache directory of the user.
 """
 
-import base64
 import ctypes
-import fcntl
 import hashlib
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tarfile
-import tempfile
 import time
 import urllib.parse
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "site"))
+
+from npm_package import PackageError, PackageMissing, files_of  # noqa: E402
+
 SCHEMA = ROOT / "uploader" / "clickhouse"
 
 PACKAGE = "@chdb/lib-linux-x64-gnu@26.7.3-stable.1"
@@ -44,43 +43,12 @@ class EngineMissing(EngineError):
 
 def library():
     """The engine's library, from the cache or the registry."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nodemeter" / "clickhouse"
-    folder = cache / hashlib.sha256((PACKAGE + SHA512).encode()).hexdigest()[:16]
-    path = folder / LIBRARY
-    if path.exists():
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Two test runs at once fetch once.
-        if not path.exists():
-            fetch(folder, path)
-    return path
-
-
-# What npm calls a registry that it cannot reach. Anything else that goes wrong is a failure, not a reason to skip.
-UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH",
-               "ERR_SOCKET_TIMEOUT", "ENETWORK")
-
-
-def fetch(folder, path):
-    if shutil.which("npm") is None:
-        raise EngineError("npm is not installed: platform/install test")
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        packed = subprocess.run(["npm", "pack", "--loglevel", "error", "--fetch-retries", "1", PACKAGE], cwd=scratch, text=True,
-                                capture_output=True)
-        if packed.returncode != 0:
-            said = packed.stderr.strip()[-500:]
-            codes = [code for code in UNREACHABLE if code in said]
-            if codes:
-                raise EngineMissing(f"npm pack {PACKAGE}: the registry cannot be reached ({codes[0]})")
-            raise EngineError(f"npm pack {PACKAGE} failed: {said}")
-        [archive_path] = Path(scratch).glob("*.tgz")
-        digest = hashlib.sha512(archive_path.read_bytes()).digest()
-        if base64.b64encode(digest).decode() != SHA512:
-            raise EngineError(f"{PACKAGE} is not the archive that was pinned: its SHA-512 differs")
-        with tarfile.open(archive_path) as archive, open(Path(scratch) / LIBRARY, "wb") as out:
-            shutil.copyfileobj(archive.extractfile("package/" + LIBRARY), out)
-        os.rename(Path(scratch) / LIBRARY, path)  # Last, so that a broken fetch leaves nothing that looks whole.
+    try:
+        return files_of(PACKAGE, SHA512, "clickhouse", [LIBRARY]) / LIBRARY
+    except PackageMissing as missing:
+        raise EngineMissing(str(missing)) from None
+    except PackageError as error:
+        raise EngineError(str(error)) from None
 
 
 def serve(path, arguments):
