@@ -33,6 +33,12 @@ Levels told(const Levels& before, Levels event) {
   return event;
 }
 
+const VmReading* find_reading(const Sample& sample, const VmId& vm) {
+  const auto found =
+      std::find_if(sample.vms.begin(), sample.vms.end(), [&](const auto& each) { return each.vm == vm; });
+  return found == sample.vms.end() ? nullptr : &*found;
+}
+
 // Whether less would be allocated or used from the event on.
 bool lowers(const Levels& levels, const VmEvent& event) {
   if (event.kind == VmEventKind::kDeparted || event.kind == VmEventKind::kStopped) return true;
@@ -216,6 +222,9 @@ void Meter::seen_until(VmState& vm, MonotonicTime to) {
 void Meter::apply(const VmEvent& event) {
   VmState& vm = enter(event.vm);
   touch(vm);
+  if (undescribed(vm)) {
+    if (const VmReading* reading = find_reading(*interval_.sample, event.vm)) describe_arrival(vm, *reading);
+  }
   // What is accounted for stays: an event from before takes effect where the account stands.
   const bool same_boot = vm.boot == interval_.sample->boot;
   const MonotonicTime at = std::clamp(event.at, same_boot ? vm.seen : MonotonicTime{}, interval_.sample->taken_at);
@@ -267,6 +276,16 @@ void Meter::apply(const VmEvent& event) {
   if (!too_late) record_event(&vm, word, event.how, label(at));
 }
 
+bool Meter::undescribed(const VmState& vm) { return vm.present && vm.levels.vcores == 0 && !unwatched(vm); }
+
+// It came with an event that told no levels, and what is told first has held since then.
+void Meter::describe_arrival(VmState& vm, const VmReading& reading) {
+  const Power power = vm.levels.power;
+  vm.levels = reading.levels;
+  vm.levels.power = power;
+  mark(vm, vm.seen, status_bit::kEstimated);
+}
+
 // It is allocated here from `at` on.
 void Meter::arrive(VmState& vm, MonotonicTime at) {
   if (vm.boot == interval_.sample->boot) {
@@ -296,6 +315,7 @@ void Meter::observe(const VmReading& reading) {
   if (!vm.present) {
     found(vm, reading);
   } else {
+    if (undescribed(vm)) describe_arrival(vm, reading);
     const bool ran = vm.levels.power != Power::kOff;
     if (unwatched(vm)) {
       // A process that was read before was on throughout, whatever its start seems to be: Hyper-V's on-time begins anew

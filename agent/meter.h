@@ -130,6 +130,8 @@ class Meter {
 
   void begin_interval(const Sample& sample);
   void apply(const VmEvent& event);
+  [[nodiscard]] bool undescribed(const VmState& vm);
+  void describe_arrival(VmState& vm, const VmReading& reading);
   void arrive(VmState& vm, MonotonicTime at);
   void observe(const VmReading& reading);
   void found(VmState& vm, const VmReading& reading);

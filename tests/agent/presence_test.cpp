@@ -577,3 +577,39 @@ TEST_CASE("an event of a VM that is not allocated here counts nothing", "[presen
   CHECK(f.usage() == "");
   CHECK(f.meter().vms().empty());
 }
+
+TEST_CASE("a start that tells no levels holds what is listed first, also if that is a sample later", "[presence]") {
+  for (const std::int64_t listed_s : {10, 20}) {
+    MeterFixture f;
+    f.inventory(Inventory::kKnownOnly);
+    f.at(0);
+    f.bare_event(5, 1, VmEventKind::kStarted, "booted");
+    if (listed_s > 10) f.at(10);
+    f.bare_event(listed_s - 3, 1, VmEventKind::kPaused);
+    f.vm(1).levels = {Power::kPaused, 4, 1024, 10};
+    f.inventory(Inventory::kComplete);
+    f.at(listed_s);
+    f.close();
+    const auto seconds = static_cast<std::uint64_t>(listed_s - 5);
+    CHECK(f.total(kVcores) == 4 * seconds * 1000);
+    CHECK(f.total(kMemory) == 1024 * seconds * 1000);
+    CHECK(f.total(kDiskSize) == 10 * seconds * 1000);
+    CHECK(f.marks().find("estimated") != std::string::npos);
+  }
+}
+
+TEST_CASE("a start that tells no levels proves none over time that nobody watched", "[presence]") {
+  MeterFixture f;
+  f.empty_from(0);
+  f.at(0);
+  f.bare_event(5, 1, VmEventKind::kStarted, "booted");
+  f.inventory(Inventory::kKnownOnly);
+  f.at(10);
+  f.restart_agent();
+  f.vm(1).levels.vcores = 4;
+  f.inventory(Inventory::kComplete);
+  f.at(20);
+  f.at(30);
+  f.close();
+  CHECK(f.total(kVcores) == 4 * 10'000);
+}

@@ -143,6 +143,15 @@ void Bookkeeper::add_up_vm(const VmId& id, const std::vector<const VmEvent*>& ev
   }
   Account& account = accounts_[id];
   if (fresh) account.unwatched_ms = unwatched_ms_;  // It may have been here before, unseen.
+  if (fresh && watched_ && !events.empty() && events.front()->kind != VmEventKind::kArrived) {
+    // What is told first is not that it came: it was here, unseen, until an event says that it is allocated.
+    const auto starts = [](const VmEvent* e) {
+      return e->kind == VmEventKind::kStarted || e->kind == VmEventKind::kResumed;
+    };
+    const auto start = std::find_if(events.begin(), events.end(), starts);
+    const std::int64_t until = start == events.end() ? mono_ : number((*start)->at);
+    account.unwatched_ms += std::max<std::int64_t>(0, until - vm.seen);
+  }
   const Standing before = vm;
   vm.doubtful = vm.left_behind && (vm.doubtful || !watched_);
   if (vm.doubtful) account.unwatched_ms += true_ms_ - vm.seen_true;
@@ -175,6 +184,7 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
   std::int64_t cursor = vm.seen;
   for (const VmEvent* event : events) {
     const std::int64_t t = std::clamp(number(event->at), last_, mono_);
+    assume_levels(vm, listed);
     if (vm.present) cover(account, cursor + label_, t + label_, vm.levels);
     follow_levels(vm.levels, *event);
     cursor = t;
@@ -206,7 +216,16 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
     found(vm, account, *listed);
     return;
   }
+  assume_levels(vm, listed);
   cover(account, cursor + label_, mono_ + label_, vm.levels);
+}
+
+// A start that tells nothing of a VM without a description: it began with what is told first.
+void Bookkeeper::assume_levels(Vm& vm, const VmReading* listed) {
+  if (!vm.present || vm.levels.vcores != 0 || !listed) return;
+  const Power power = vm.levels.power;
+  vm.levels = listed->levels;
+  vm.levels.power = power;
 }
 
 // Something may have happened that nobody saw.
@@ -228,7 +247,7 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
            event->kind == VmEventKind::kResumed || event->kind == VmEventKind::kDeparted;
   };
   if (std::any_of(events.begin(), events.end(), tells)) {
-    const std::int64_t known_until = follow_events(vm, account, events);
+    const std::int64_t known_until = follow_events(vm, account, events, listed);
     vm.boot = now_->boot;
     vm.seen = known_until;
     if (!listed && now_->inventory == Inventory::kKnownOnly) {
@@ -237,6 +256,7 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
       vm.present = vm.left_behind = false;  // Its departure was not seen: it ends at its last event.
       went(vm);
     } else if (vm.present) {
+      assume_levels(vm, listed);
       cover(account, known_until + label_, mono_ + label_, vm.levels);
     } else if (!(vm.left_behind && listed->levels.power == Power::kOff)) {
       found(vm, account, *listed);
@@ -261,12 +281,14 @@ void Bookkeeper::went(Vm& vm) {
 
 // The first event of a VM that was here ends the stretch: it was here until then, and nothing proves that it was on.
 // What follows is known. Gives the instant of the last event.
-std::int64_t Bookkeeper::follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events) {
+std::int64_t Bookkeeper::follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events,
+                                       const VmReading* listed) {
   bool known = false;
   std::int64_t cursor = vm.seen;
   for (const VmEvent* event : events) {
     const bool same_boot = known || vm.boot == now_->boot;
     const std::int64_t t = std::clamp(number(event->at), same_boot ? cursor : 0, mono_);
+    if (known) assume_levels(vm, listed);
     if (vm.present && known) cover(account, cursor + label_, t + label_, vm.levels);
     if (vm.present && !known) bridge_to_event(vm, account, *event, t);
     known = known || vm.present;

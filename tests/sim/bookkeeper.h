@@ -95,7 +95,9 @@ class Bookkeeper {
   void add_up_vm(const VmId& id, const std::vector<const VmEvent*>& events, const VmReading* listed);
   void watched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events, const VmReading* listed);
   void unwatched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events, const VmReading* listed);
-  std::int64_t follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events);
+  std::int64_t follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events,
+                             const VmReading* listed);
+  static void assume_levels(Vm& vm, const VmReading* listed);
   void bridge_to_event(const Vm& vm, Account& account, const VmEvent& event, std::int64_t t);
   static bool goes_on(const Vm& vm, const VmReading& listed);
   void bridge(Vm& vm, Account& account, const VmReading& listed);

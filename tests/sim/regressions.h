@@ -203,8 +203,7 @@ inline constexpr Regression kRegressions[] = {
      Mapping::kHyperv},
     {3573548304,
      "through Hyper-V's mapping: a failed migration gave a process without an on-time back, a checkpoint had been "
-     "taken "
-     "meanwhile, and the disk's new run was counted from zero",
+     "taken meanwhile, and the disk's new run was counted from zero",
      R"({"seed":3573548304,"start_ms":1767229942512,"length_ms":3818485,"interval_ms":10000,"close_grace_ms":30000,
          "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":false,
          "vms": [{"vcores":6,"memory_mib":16176,"cpu_percent":90,"disks":2,"nics":1,"rate":186400514,"width_32":false,
@@ -214,6 +213,16 @@ inline constexpr Regression kRegressions[] = {
                  {"at_ms":2941345,"op":"leave","vm":0,"a":0,"b":0},
                  {"at_ms":3107066,"op":"migrate_in","vm":0,"a":0,"b":0},
                  {"at_ms":3758485,"op":"migrate_fails","vm":0,"a":9503,"b":0}]})",
+     Mapping::kHyperv},
+    {775270502,
+     "through Hyper-V's mapping: a machine that no list had described before it was restarted had no vcores until the "
+     "next sample",
+     R"({"seed":775270502,"start_ms":1767231587883,"length_ms":2275484,"interval_ms":300000,"close_grace_ms":30000,
+         "rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":true,
+         "vms": [{"vcores":8,"memory_mib":61129,"cpu_percent":80,"disks":0,"nics":0,"rate":259078374,"width_32":false,
+                  "starts_proven":true,"owner_known":false,"windows":true,"persistent":false,"first_ms":0}],
+         "ops": [{"at_ms":0,"op":"power_loss","vm":0,"a":2198909,"b":13695},
+                 {"at_ms":2222635,"op":"restart","vm":0,"a":1,"b":0}]})",
      Mapping::kHyperv},
 };
 
