@@ -221,7 +221,9 @@ void Meter::seen_until(VmState& vm, MonotonicTime to) {
 
 void Meter::apply(const VmEvent& event) {
   VmState& vm = enter(event.vm);
-  touch(vm);
+  const bool ends = event.kind == VmEventKind::kStopped || event.kind == VmEventKind::kDeparted;
+  // It was here since the first sample, which could not tell of it, and what it used is gone.
+  if (!touch(vm).known && !vm.present && ends && !interval_.first) mark(vm, event.at, status_bit::kUsageLost);
   if (undescribed(vm)) {
     if (const VmReading* reading = find_reading(*interval_.sample, event.vm)) describe_arrival(vm, *reading);
   }

@@ -484,3 +484,16 @@ TEST_CASE("live rates are over the time since the previous reading, whatever hap
   f.at(10);
   for (const auto& [id, vm] : f.meter().vms()) CHECK(vm.rates.span_ms == 10'000);
 }
+
+TEST_CASE("a stop or a departure of a VM that no list had yet says that its use is lost", "[counters]") {
+  for (const VmEventKind kind : {VmEventKind::kStopped, VmEventKind::kDeparted}) {
+    MeterFixture f;
+    f.inventory(Inventory::kKnownOnly);
+    f.at(0);
+    f.bare_event(5, 1, kind, "shutdown");
+    f.inventory(Inventory::kComplete);
+    f.at(10);
+    f.close();
+    CHECK(f.usage() == "1 00:00 covered 0 gap 0 [owner_unknown,partial,usage_lost]\n");
+  }
+}

@@ -224,6 +224,25 @@ inline constexpr Regression kRegressions[] = {
          "ops": [{"at_ms":0,"op":"power_loss","vm":0,"a":2198909,"b":13695},
                  {"at_ms":2222635,"op":"restart","vm":0,"a":1,"b":0}]})",
      Mapping::kHyperv},
+    {3791655300,
+     "through Hyper-V's mapping: a machine that the first answers did not describe was stopped before the next, and "
+     "nothing said that its use was lost",
+     R"({"seed":3791655300,"start_ms":1767226961428,"length_ms":170998,"interval_ms":300000,
+         "close_grace_ms":30000,"rows_max":10000,"begins_empty":false,"count_stopped":true,"urgent":true,
+         "vms":[{"vcores":5,"memory_mib":25841,"cpu_percent":77,"disks":0,"nics":0,"rate":67,
+         "width_32":false,"starts_proven":true,"owner_known":true,"windows":false,"persistent":false,
+         "first_ms":0},
+         {"vcores":16,"memory_mib":64770,"cpu_percent":45,"disks":0,"nics":0,"rate":17414121,
+         "width_32":false,"starts_proven":true,"owner_known":true,"windows":false,"persistent":false,
+         "first_ms":0},
+         {"vcores":4,"memory_mib":25093,"cpu_percent":81,"disks":2,"nics":1,"rate":45,"width_32":false,
+         "starts_proven":true,"owner_known":false,"windows":true,"persistent":false,"first_ms":0},
+         {"vcores":6,"memory_mib":35553,"cpu_percent":54,"disks":2,"nics":2,"rate":50172043,"width_32":false,
+         "starts_proven":true,"owner_known":true,"windows":false,"persistent":false,"first_ms":0},
+         {"vcores":8,"memory_mib":3537,"cpu_percent":55,"disks":0,"nics":1,"rate":106660054,"width_32":false,
+         "starts_proven":true,"owner_known":false,"windows":false,"persistent":false,"first_ms":0}],
+         "ops":[{"at_ms":110998,"op":"stop","vm":0,"a":0,"b":0}]})",
+     Mapping::kHyperv},
 };
 
 }  // namespace nodemeter
