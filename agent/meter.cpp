@@ -395,7 +395,10 @@ void Meter::settle_unlisted(VmState& vm) {
     return;
   }
   vm.left_behind = false;
-  if (!vm.present) return;
+  if (!vm.present) {
+    if (!vm.no_run_at) vm.no_run_at = interval_.sample->taken_at;  // Whatever it runs later begins after this.
+    return;
+  }
   // Its departure event may still be on its way: one sample's patience. Then it ends at its last proof.
   if (interval_.watched && vm.boot == interval_.sample->boot && vm.seen >= interval_.previous) return;
   const UtcTime last_proof = vm.boot == interval_.sample->boot ? label(vm.seen) : vm.seen_utc;

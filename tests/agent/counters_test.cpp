@@ -497,3 +497,20 @@ TEST_CASE("a stop or a departure of a VM that no list had yet says that its use 
     CHECK(f.usage() == "1 00:00 covered 0 gap 0 [owner_unknown,partial,usage_lost]\n");
   }
 }
+
+TEST_CASE("a VM that left before any list had it, and comes back after one that does not, counts from zero",
+          "[counters]") {
+  for (const char* how : {"deleted", "migrated"}) {
+    MeterFixture f;
+    f.inventory(Inventory::kKnownOnly);
+    f.at(0);
+    f.bare_event(5, 1, VmEventKind::kDeparted, how);
+    f.inventory(Inventory::kComplete);
+    f.at(10);
+    f.vm(1).cpu_us = 700;
+    f.event(15, 1, VmEventKind::kArrived, "created");
+    f.at(20);
+    f.close();
+    CHECK(f.total(kCpu) == 700);
+  }
+}
