@@ -5,6 +5,16 @@
 
 namespace nodemeter {
 
+const char* entry_kind_name(EntryKind kind) {
+  switch (kind) {
+    case EntryKind::kUsage: return "usage";
+    case EntryKind::kGap: return "gap";
+    case EntryKind::kEvent: return "event";
+    case EntryKind::kManifest: return "manifest";
+  }
+  return "unknown";
+}
+
 std::string status_text(std::uint32_t status) {
   using namespace status_bit;
   static constexpr std::array<std::pair<std::uint32_t, std::string_view>, 16> kNames{{

@@ -21,6 +21,9 @@ inline constexpr std::uint8_t kEntrySchema = 1;
 // On disk and on the wire: never renumber, 0 stays free.
 enum class EntryKind : std::uint8_t { kUsage = 1, kGap = 2, kEvent = 3, kManifest = 4 };
 
+// "usage", "gap", "event", "manifest"; "unknown" of a newer version.
+const char* entry_kind_name(EntryKind kind);
+
 // What a reader of a number should know about how it came to be. A set of bits, on disk and on the wire: never
 // renumber.
 namespace status_bit {

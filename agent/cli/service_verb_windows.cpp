@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "agent/cli/service_name.h"
 #include "agent/cli/service_verb.h"
@@ -26,6 +27,9 @@ namespace fs = std::filesystem;
 // Opening a journal of years checks it first; a stop waits for a commit and for a batch under way.
 constexpr ULONGLONG kChangesWithinMs = 120'000;
 constexpr DWORD kLookEveryMs = 100;
+// On top of what the service asked for itself, until a change that does not go on counts as hung.
+constexpr ULONGLONG kLateByMs = 10'000;
+constexpr DWORD kEndsWithinMs = 10'000;  // A process that was ended by force.
 
 // What a service of the system's newest version can be asked for, and an older one (or Wine) refuses.
 constexpr DWORD kNotKnownHere[] = {ERROR_INVALID_LEVEL, ERROR_INVALID_PARAMETER, ERROR_CALL_NOT_IMPLEMENTED};
@@ -269,16 +273,21 @@ int install(const ServiceOptions& options, const Console& console) {
 
 // ---- Running ----
 
-// Until the service is in `wanted`, or has stopped.
+// Until the service is in `wanted`, or has stopped. An error if it hangs: it tells within which time it will tell more.
 Result<SERVICE_STATUS_PROCESS> await(const ManagerHandle& service, DWORD wanted) {
   const ULONGLONG begun = ::GetTickCount64();
+  ULONGLONG told = begun;
+  DWORD told_last = 0;
   for (;;) {
     const std::optional<SERVICE_STATUS_PROCESS> status = status_of(service);
     if (!status) return refused("cannot ask for the service's state");
     if (status->dwCurrentState == wanted || status->dwCurrentState == SERVICE_STOPPED) return *status;
-    if (::GetTickCount64() - begun > kChangesWithinMs) {
+    const ULONGLONG now = ::GetTickCount64();
+    if (std::exchange(told_last, status->dwCheckPoint) != status->dwCheckPoint) told = now;
+    const ULONGLONG waited = now - begun;
+    if (waited > kChangesWithinMs || now - told > status->dwWaitHint + kLateByMs) {
       return Error{ErrorCode::kUnavailable, std::string("the service is still ") + word_of(status->dwCurrentState) +
-                                                " after " + std::to_string(kChangesWithinMs / 1'000) + " s"};
+                                                " after " + std::to_string(waited / 1'000) + " s"};
     }
     ::Sleep(kLookEveryMs);
   }
@@ -308,13 +317,51 @@ int start(const ServiceOptions&, const Console& console) {
 }
 
 Status stop_service(const ManagerHandle& service) {
+  const std::optional<SERVICE_STATUS_PROCESS> now = status_of(service);
+  if (now && now->dwCurrentState == SERVICE_START_PENDING) {  // Nothing can be asked of it before it runs.
+    if (const Result<SERVICE_STATUS_PROCESS> started = await(service, SERVICE_RUNNING); !started)
+      return started.error();
+  }
   SERVICE_STATUS ignored{};
-  if (::ControlService(service.get(), SERVICE_CONTROL_STOP, &ignored) == 0) {
+  const bool stops_already = now && now->dwCurrentState == SERVICE_STOP_PENDING;
+  if (!stops_already && ::ControlService(service.get(), SERVICE_CONTROL_STOP, &ignored) == 0) {
     if (::GetLastError() == ERROR_SERVICE_NOT_ACTIVE) return Done{};
     return refused("cannot stop the service");
   }
   const Result<SERVICE_STATUS_PROCESS> status = await(service, SERVICE_STOPPED);
   return status ? Status(Done{}) : Status(status.error());
+}
+
+// By administrators, of processes of other accounts.
+void allow_ending_processes() {
+  HANDLE token = nullptr;
+  if (::OpenProcessToken(::GetCurrentProcess(), TOKEN_ADJUST_PRIVILEGES, &token) == 0) return;
+  const windows::Handle owner(token);
+  TOKEN_PRIVILEGES wanted{};
+  wanted.PrivilegeCount = 1;
+  wanted.Privileges[0].Attributes = SE_PRIVILEGE_ENABLED;
+  if (::LookupPrivilegeValueW(nullptr, SE_DEBUG_NAME, &wanted.Privileges[0].Luid) == 0) return;
+  (void)::AdjustTokenPrivileges(token, FALSE, &wanted, 0, nullptr, nullptr);
+}
+
+// Of a service that hangs. It costs a journal no more than a power cut does.
+Status end_process(const ManagerHandle& service) {
+  const std::optional<SERVICE_STATUS_PROCESS> now = status_of(service);
+  if (!now) return refused("cannot ask for the service's process");
+  if (now->dwCurrentState == SERVICE_STOPPED) return Done{};
+  allow_ending_processes();
+  const windows::Handle process(::OpenProcess(PROCESS_TERMINATE | SYNCHRONIZE, FALSE, now->dwProcessId));
+  if (!process.valid() || ::TerminateProcess(process.get(), ERROR_PROCESS_ABORTED) == 0 ||
+      ::WaitForSingleObject(process.get(), kEndsWithinMs) != WAIT_OBJECT_0) {
+    return refused("the service hangs, and its process cannot be ended");
+  }
+  (void)await(service, SERVICE_STOPPED);  // The manager may notice only when it is asked to start it (Wine).
+  return Done{};
+}
+
+Status stop_or_end(const ManagerHandle& service) {
+  const Status stopped = stop_service(service);
+  return stopped ? stopped : end_process(service);
 }
 
 int stop(const ServiceOptions&, const Console& console) {
@@ -391,7 +438,7 @@ Status put_in_place(const std::string& content, const fs::path& program) {
 
 // The new program does not run: the old one gets its place and runs again. Gives the error to show.
 Error roll_back(const ManagerHandle& service, const fs::path& program, const std::string& why) {
-  (void)stop_service(service);  // What is left of it.
+  (void)end_process(service);  // What is left of it: it had its time.
   const fs::path failed = beside(program, L".failed");
   Status back = move_path(program, failed);
   if (back) back = move_path(beside(program, L".old"), program);
@@ -425,7 +472,7 @@ int upgrade(const ServiceOptions& options, const Console& console) {
     return kDone;
   }
   // From here on metering stands still, for as long as a stop and a start take.
-  const Status stopped = stop_service(*service);
+  const Status stopped = stop_or_end(*service);
   const Result<DWORD> process = stopped ? start_service(*service) : Result<DWORD>(stopped.error());
   if (!process) return say(console, roll_back(*service, *program, process.error().message));
   (void)::DeleteFileW(old.c_str());  // In use by somebody's console: the next upgrade takes it away.
@@ -438,7 +485,7 @@ int uninstall(const ServiceOptions&, const Console& console) {
   const Result<ManagerHandle> service = open_service(SERVICE_ALL_ACCESS);
   if (!service && service.error().code != ErrorCode::kNotFound) return say(console, service.error());
   if (service) {
-    if (Status stopped = stop_service(*service); !stopped) return say(console, stopped.error());
+    if (Status stopped = stop_or_end(*service); !stopped) return say(console, stopped.error());
     change_groups(sid, false, console);
     if (::DeleteService(service->get()) == 0 && ::GetLastError() != ERROR_SERVICE_MARKED_FOR_DELETE) {
       return say(console, refused("cannot remove the service"));

@@ -48,16 +48,6 @@ std::string field(const std::map<std::string, std::string>& fields, const std::s
 
 std::string vm_or_node(const Entry& entry) { return entry.vm.is_zero() ? "(node)" : entry.vm.text(); }
 
-const char* kind_word(EntryKind kind) {
-  switch (kind) {
-    case EntryKind::kUsage: return "usage";
-    case EntryKind::kGap: return "gap";
-    case EntryKind::kEvent: return "event";
-    case EntryKind::kManifest: return "manifest";
-  }
-  return "unknown";
-}
-
 // Members of `detail` that are texts or numbers, in the order of their names.
 void write_detail(JsonWriter& json, const std::string& detail) {
   json.begin_object();
@@ -187,7 +177,7 @@ std::string events_json(const std::vector<Entry>& events) {
 
 std::string entry_text(const Entry& entry) {
   std::string text = std::to_string(entry.sequence) + "  " + iso_time(entry.reported_at) + "  " +
-                     kind_word(entry.kind) + "  " + vm_or_node(entry) + "  " + iso_time(entry.usage_start, true);
+                     entry_kind_name(entry.kind) + "  " + vm_or_node(entry) + "  " + iso_time(entry.usage_start, true);
   if (entry.kind == EntryKind::kUsage) {
     text += "  covered " + std::to_string(entry.covered_ms) + " ms, gap " + std::to_string(entry.gap_ms) + " ms";
     for (const MeterValue& value : entry.meters) {
@@ -209,7 +199,7 @@ std::string entry_json(const Entry& entry) {
   json.text("node", entry.node.text());
   json.text("epoch", entry.epoch.text());
   json.number("sequence", entry.sequence);
-  json.text("kind", kind_word(entry.kind));
+  json.text("kind", entry_kind_name(entry.kind));
   json.text("vm", entry.vm.text());
   json.text("usageStart", iso_time(entry.usage_start, true));
   json.text("usageEnd", iso_time(entry.usage_end, true));

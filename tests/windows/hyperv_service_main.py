@@ -88,7 +88,8 @@ def upgrade(node, site):
     newer = node.program.parent / "newer.exe"
     newer.write_bytes(program + b"newer")  # What follows a program's last part is not looked at.
     foreign = node.wine.drive / "windows" / "system32" / "hostname.exe"  # Runs, and is no service.
-    for candidate, works in ((junk, False), (foreign, False), (newer, True)):
+    hung = node.build / "tests" / "hung_service.exe"
+    for candidate, works in ((junk, False), (foreign, False), (hung, False), (newer, True)):
         before = node.service_state()["process"]
         begun = time.time()
         # As install.ps1 does it: by the new program, if that can.
@@ -180,7 +181,7 @@ def main():
         rows = compare(node, site)
         expect(rows == len(entries), f"{len(entries)} records, {rows} at the aggregator")
     say(f"Hyper-V stand-in under Wine: {', '.join(f'{n} {s} steps' for n, s in zip(MACHINES, steps))}, every meter its exact "
-        f"multiple; three upgrades, two taken back: gaps of {', '.join(map(str, gaps))} ms; {rows} records at the "
+        f"multiple; four upgrades, three taken back: gaps of {', '.join(map(str, gaps))} ms; {rows} records at the "
         f"aggregator, each once")
     return 0
 

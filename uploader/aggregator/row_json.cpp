@@ -9,16 +9,6 @@
 namespace nodemeter {
 namespace {
 
-std::string kind_text(EntryKind kind) {
-  switch (kind) {
-    case EntryKind::kUsage: return "usage";
-    case EntryKind::kGap: return "gap";
-    case EntryKind::kEvent: return "event";
-    case EntryKind::kManifest: return "manifest";
-  }
-  return "unknown";
-}
-
 std::string meter_name(const Uuid& id) {
   const MeterInfo* const meter = find_meter(id);
   return meter != nullptr ? std::string(meter->name) : id.text();
@@ -42,7 +32,7 @@ Result<std::string> row_json(const StoredRow& row) {
                                        {"sequence", e.sequence},
                                        {"digest", e.digest.hex()},
                                        {"schema", e.schema},
-                                       {"kind", kind_text(e.kind)},
+                                       {"kind", entry_kind_name(e.kind)},
                                        {"vm", e.vm.text()},
                                        {"usageStart", iso_time(e.usage_start, true)},
                                        {"usageEnd", iso_time(e.usage_end, true)},
@@ -68,7 +58,7 @@ Result<std::string> row_line(const StoredRow& row) {
   if (!decoded) return decoded.error();
   const Entry& e = decoded->entry;
   std::string line = e.node.text() + " " + e.epoch.text().substr(0, 8) + " " + std::to_string(e.sequence) + " " +
-                     kind_text(e.kind) + " " + iso_time(e.usage_start, true);
+                     entry_kind_name(e.kind) + " " + iso_time(e.usage_start, true);
   if (!e.vm.is_zero()) line += " " + e.vm.text();
   for (const MeterValue& value : e.meters) line += " " + meter_name(value.meter) + "=" + std::to_string(value.quantity);
   if (e.status != 0) line += " [" + status_text(e.status) + "]";
