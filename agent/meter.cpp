@@ -123,11 +123,7 @@ void Meter::begin_interval(const Sample& sample) {
   const bool same_boot = node_.started && !interval_.rebooted;
   if (same_boot) interval_.previous_complete = node_.last_complete;
   NM_ASSERT(!same_boot || sample.taken_at >= node_.last_sample);
-  if (same_boot) {
-    interval_.previous = node_.last_sample;
-  } else {
-    node_.offset_ms = interval_.offset_ms;  // Instants of this boot have no other label.
-  }
+  if (!same_boot) node_.offset_ms = interval_.offset_ms;  // Instants of this boot have no other label.
   interval_.watched = same_boot && sample.events_unbroken && gap_cause_.empty();
   if (interval_.first) {
     node_.closed_until = hour_of(ms(sample.wall));
@@ -399,8 +395,9 @@ void Meter::settle_unlisted(VmState& vm) {
     if (!vm.no_run_at) vm.no_run_at = interval_.sample->taken_at;  // Whatever it runs later begins after this.
     return;
   }
-  // Its departure event may still be on its way: one sample's patience. Then it ends at its last proof.
-  if (interval_.watched && vm.boot == interval_.sample->boot && vm.seen >= interval_.previous) return;
+  // Its departure event may still be on its way: patience until a second list. Then, or if the event may have been
+  // lost, it ends at its last proof.
+  if (interval_.watched && !unwatched(vm) && vm.seen >= interval_.previous_complete) return;
   const UtcTime last_proof = vm.boot == interval_.sample->boot ? label(vm.seen) : vm.seen_utc;
   if (vm.levels.power != Power::kOff) mark(vm, last_proof, status_bit::kUsageLost);
   vm.present = false;

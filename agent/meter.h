@@ -99,7 +99,6 @@ class Meter {
     bool first = false;                 // This store's first sample ever.
     bool rebooted = false;              // The previous sample was taken in another boot.
     bool watched = false;               // Every event since the previous sample is known.
-    MonotonicTime previous{};           // The previous sample, if in this boot.
     MonotonicTime previous_complete{};  // The previous one that listed every VM, if in this boot; kNeverComplete.
     std::int64_t offset_ms = 0;         // UTC minus monotonic time, at this sample.
     struct Touched {

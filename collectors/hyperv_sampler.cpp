@@ -238,7 +238,8 @@ void HypervSampler::doubt(const std::set<VmId>& undescribed) {
   incomplete_ = false;
   for (const VmId& vm : undescribed) {
     Undescribed& known = undescribed_.try_emplace(vm, Undescribed{now}).first->second;
-    if (now - known.since < options_.list_doubt_max) {
+    if (now - known.since < options_.list_doubt_max || known.lists < options_.doubted_lists_min) {
+      ++known.lists;
       incomplete_ = true;
     } else if (!std::exchange(known.told, true)) {
       log_.warning("a virtual machine is not metered: Hyper-V tells no settings of it", {{"vm", vm.text()}});

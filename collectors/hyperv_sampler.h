@@ -43,8 +43,9 @@ class HypervSampler final : public Source {
     // Settings are read again after this long even if nothing says that they changed.
     Milliseconds settings_age_max{60'000};
     // How long a list that lacks a machine whose adapter still counts is not believed, and a machine without settings
-    // keeps a list from being complete.
+    // keeps a list from being complete; that one at least for this many lists, since they may be minutes apart.
     Milliseconds list_doubt_max{60'000};
+    int doubted_lists_min = 3;
   };
   // `tracker` receives the notices. `clock` and `log` must outlive the sampler.
   HypervSampler(Options options, std::unique_ptr<HypervReader> reader, std::shared_ptr<HypervTracker> tracker,
@@ -96,6 +97,7 @@ class HypervSampler final : public Source {
   };
   struct Undescribed {
     MonotonicTime since{};
+    int lists = 0;
     bool told = false;  // In the log.
   };
   struct Listing {

@@ -506,6 +506,29 @@ TEST_CASE("missing from a complete list: one sample's patience for the event, wh
   CHECK(f.usage({kVmHours}) == "1 00:00 covered 14000 gap 0 [owner_unknown,partial,usage_lost] vm-hours=14000\n");
 }
 
+TEST_CASE("a list that may lack others is none of the two that end a VM", "[presence]") {
+  for (const bool broken : {false, true}) {
+    MeterFixture f;
+    f.empty_from(0);
+    f.at(0);
+    f.vm(1).cpu_us = 0;
+    f.event(5, 1, VmEventKind::kArrived, "created");
+    f.event(5, 1, VmEventKind::kStarted, "booted");
+    const MeterFixture::Vm here = f.vm(1);
+    f.remove(1);
+    f.inventory(Inventory::kKnownOnly);
+    if (broken) f.break_events();
+    f.at(10);
+    f.inventory(Inventory::kComplete);
+    f.at(20);
+    f.vm(1) = here;
+    f.at(30);
+    f.close();
+    CHECK(f.total(kVmHours) == 25'000);
+    CHECK(f.events("found missing").empty());
+  }
+}
+
 TEST_CASE("missing from two complete lists without an event: ended at its last proof, marked", "[presence]") {
   MeterFixture f;
   run_one(f);

@@ -246,6 +246,14 @@ TEST_CASE("a machine whose settings cannot be read costs no other machine a read
   sample = s.read();
   CHECK(sample.inventory == Inventory::kComplete);
   CHECK_FALSE(device(sample, 2, DeviceKind::kCpu).begun);
+  // Where lists are minutes apart, not on the second one.
+  s.vm(3) = {"late"};
+  s.vm(3).described = false;
+  for (int lists = 1; lists <= 4; ++lists) {
+    s.clock.ms += 300'000;
+    CHECK((s.read().inventory == Inventory::kComplete) == (lists > 3));
+  }
+  s.host->vms.erase(FakeHost::id(3));
   // An answer without all disks is no answer.
   s.host->missing_class = hyperv_class::kStorage;
   s.vm(1).vcores = 3;

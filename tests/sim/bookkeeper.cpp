@@ -205,10 +205,16 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
   }
   if (!listed) {
     vm.left_behind = false;
-    if (!vm.present || now_->inventory == Inventory::kComplete) return;
+    if (!vm.present) return;
     vm.boot = now_->boot;
     vm.seen = cursor;
     vm.followed = true;  // It could not be read, and no event says that it left.
+    if (now_->inventory == Inventory::kComplete && cursor < last_complete_) {  // The second list that lacks it.
+      account.unwatched_ms += true_ms_ - vm.seen_true;
+      vm.seen_true = true_ms_;
+      vm.present = vm.followed = false;
+      went(vm);
+    }
     return;
   }
   if (vm.left_behind && listed->levels.power == Power::kOff) return;
@@ -252,6 +258,9 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
     vm.seen = known_until;
     if (!listed && now_->inventory == Inventory::kKnownOnly) {
       vm.followed = vm.present;
+    } else if (!listed && watched_) {
+      vm.left_behind = false;
+      vm.followed = vm.present;  // Until the next list.
     } else if (!listed) {
       vm.present = vm.left_behind = false;  // Its departure was not seen: it ends at its last event.
       went(vm);

@@ -243,6 +243,24 @@ inline constexpr Regression kRegressions[] = {
          "starts_proven":true,"owner_known":false,"windows":false,"persistent":false,"first_ms":0}],
          "ops":[{"at_ms":110998,"op":"stop","vm":0,"a":0,"b":0}]})",
      Mapping::kHyperv},
+    {225302412,
+     "through Hyper-V's mapping: two answers, five minutes apart, did not describe a machine that had come, and "
+     "the meter ended it at the first list that seemed complete",
+     R"({"seed":225302412,"start_ms":1767226250995,"length_ms":12178966,"interval_ms":300000,
+         "close_grace_ms":30000,"rows_max":10000,"begins_empty":true,"count_stopped":true,"urgent":false,
+         "vms":[{"vcores":13,"memory_mib":9357,"cpu_percent":89,"disks":0,"nics":2,"rate":139024576,
+         "width_32":false,"starts_proven":true,"owner_known":false,"windows":false,"persistent":false,
+         "first_ms":0},
+         {"vcores":1,"memory_mib":46885,"cpu_percent":80,"disks":1,"nics":1,"rate":142494567,"width_32":false,
+         "starts_proven":true,"owner_known":true,"windows":true,"persistent":false,"first_ms":0}],
+         "ops":[{"at_ms":0,"op":"sample_twice","vm":0,"a":0,"b":0},
+         {"at_ms":0,"op":"sample_twice","vm":0,"a":0,"b":0},
+         {"at_ms":661800,"op":"resize","vm":1,"a":3,"b":0},
+         {"at_ms":2875828,"op":"sample_twice","vm":0,"a":0,"b":0},
+         {"at_ms":4010147,"op":"sample_twice","vm":0,"a":0,"b":0},
+         {"at_ms":5076007,"op":"migrate_out","vm":1,"a":0,"b":0},
+         {"at_ms":5698716,"op":"arrive","vm":1,"a":0,"b":0}]})",
+     Mapping::kHyperv},
 };
 
 }  // namespace nodemeter
