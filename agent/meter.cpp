@@ -33,12 +33,6 @@ Levels told(const Levels& before, Levels event) {
   return event;
 }
 
-const VmReading* find_reading(const Sample& sample, const VmId& vm) {
-  const auto found =
-      std::find_if(sample.vms.begin(), sample.vms.end(), [&](const auto& each) { return each.vm == vm; });
-  return found == sample.vms.end() ? nullptr : &*found;
-}
-
 // Whether less would be allocated or used from the event on.
 bool lowers(const Levels& levels, const VmEvent& event) {
   if (event.kind == VmEventKind::kDeparted || event.kind == VmEventKind::kStopped) return true;
@@ -125,6 +119,7 @@ void Meter::begin_interval(const Sample& sample) {
   NM_ASSERT(!same_boot || sample.taken_at >= node_.last_sample);
   if (!same_boot) node_.offset_ms = interval_.offset_ms;  // Instants of this boot have no other label.
   interval_.watched = same_boot && sample.events_unbroken && gap_cause_.empty();
+  if (!interval_.watched) watched_from_ = sample.taken_at;
   if (interval_.first) {
     node_.closed_until = hour_of(ms(sample.wall));
     record_event(nullptr, "metering-started", "first sample of this store", sample.wall);
@@ -220,9 +215,6 @@ void Meter::apply(const VmEvent& event) {
   const bool ends = event.kind == VmEventKind::kStopped || event.kind == VmEventKind::kDeparted;
   // It was here since the first sample, which could not tell of it, and what it used is gone.
   if (!touch(vm).known && !vm.present && ends && !interval_.first) mark(vm, event.at, status_bit::kUsageLost);
-  if (undescribed(vm)) {
-    if (const VmReading* reading = find_reading(*interval_.sample, event.vm)) describe_arrival(vm, *reading);
-  }
   // What is accounted for stays: an event from before takes effect where the account stands.
   const bool same_boot = vm.boot == interval_.sample->boot;
   const MonotonicTime at = std::clamp(event.at, same_boot ? vm.seen : MonotonicTime{}, interval_.sample->taken_at);
@@ -274,14 +266,13 @@ void Meter::apply(const VmEvent& event) {
   if (!too_late) record_event(&vm, word, event.how, label(at));
 }
 
-bool Meter::undescribed(const VmState& vm) { return vm.present && vm.levels.vcores == 0 && !unwatched(vm); }
-
-// It came with an event that told no levels, and what is told first has held since then.
+// It came with an event that told no levels: those that are listed first have held since the last event. Without one of
+// a start, a VM that is on was on when it came.
 void Meter::describe_arrival(VmState& vm, const VmReading& reading) {
-  const Power power = vm.levels.power;
+  const Power told = vm.levels.power;
   vm.levels = reading.levels;
-  vm.levels.power = power;
-  mark(vm, vm.seen, status_bit::kEstimated);
+  if (told != Power::kOff) vm.levels.power = told;
+  touch(vm).assumed = true;
 }
 
 // It is allocated here from `at` on.
@@ -313,7 +304,7 @@ void Meter::observe(const VmReading& reading) {
   if (!vm.present) {
     found(vm, reading);
   } else {
-    if (undescribed(vm)) describe_arrival(vm, reading);
+    if (vm.levels.vcores == 0 && !unwatched(vm)) describe_arrival(vm, reading);
     const bool ran = vm.levels.power != Power::kOff;
     if (unwatched(vm)) {
       // A process that was read before was on throughout, whatever its start seems to be: Hyper-V's on-time begins anew
@@ -397,7 +388,7 @@ void Meter::settle_unlisted(VmState& vm) {
   }
   // Its departure event may still be on its way: patience until a second list. Then, or if the event may have been
   // lost, it ends at its last proof.
-  if (interval_.watched && !unwatched(vm) && vm.seen >= interval_.previous_complete) return;
+  if (interval_.watched && !unwatched(vm) && vm.seen >= std::max(interval_.previous_complete, watched_from_)) return;
   const UtcTime last_proof = vm.boot == interval_.sample->boot ? label(vm.seen) : vm.seen_utc;
   if (vm.levels.power != Power::kOff) mark(vm, last_proof, status_bit::kUsageLost);
   vm.present = false;

@@ -108,6 +108,7 @@ class Meter {
       bool ran = false;        // It was here then, with a process that could be told.
       bool settled = false;    // A proof in this step: what follows is known again.
       bool estimated = false;  // Its time includes an unwatched stretch.
+      bool assumed = false;    // What it is given was told at the end of its time only.
       bool departed = false;   // An event said so: a listing from just before says nothing.
       bool listed = false;
     };
@@ -129,7 +130,6 @@ class Meter {
 
   void begin_interval(const Sample& sample);
   void apply(const VmEvent& event);
-  [[nodiscard]] bool undescribed(const VmState& vm);
   void describe_arrival(VmState& vm, const VmReading& reading);
   void arrive(VmState& vm, MonotonicTime at);
   void observe(const VmReading& reading);
@@ -174,7 +174,8 @@ class Meter {
   const Recall recall_;
   NodeState node_;
   std::map<VmId, VmState> vms_;
-  std::set<VmId> unsettled_;  // Present, but not listed at the end of a stretch that nobody watched.
+  MonotonicTime watched_from_{};  // The last sample before which an event may have been lost.
+  std::set<VmId> unsettled_;      // Present, but not listed at the end of a stretch that nobody watched.
   std::set<VmId> forgotten_;
   std::map<VmId, std::string> gone_rows_;
   std::string moved_row_;  // As it was last given out.

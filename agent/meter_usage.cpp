@@ -38,7 +38,7 @@ void Meter::advance(VmState& vm, MonotonicTime to, const Levels& just_before) {
     return;
   }
   if (to <= vm.seen) return;
-  cover(vm, {label(vm.seen), label(to)}, vm.levels, 0);
+  cover(vm, {label(vm.seen), label(to)}, vm.levels, touch(vm).assumed ? status_bit::kEstimated : 0);
   seen_until(vm, to);
 }
 

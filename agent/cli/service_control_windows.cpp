@@ -11,8 +11,8 @@ namespace nodemeter::cli {
 
 namespace {
 
-constexpr DWORD kStartHintMs = 60'000;  // Opening a large journal checks it first.
-constexpr DWORD kFailed = 1;            // Our own exit code, so that the recovery actions run.
+constexpr DWORD kStartHintMs = 110'000;  // Opening a large journal checks it first.
+constexpr DWORD kFailed = 1;             // Our own exit code, so that the recovery actions run.
 constexpr DWORD kAccepted = SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_PRESHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE |
                             SERVICE_ACCEPT_POWEREVENT | SERVICE_ACCEPT_TIMECHANGE;
 

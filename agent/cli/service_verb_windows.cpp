@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 // Opening a journal of years checks it first; a stop waits for a commit and for a batch under way.
 constexpr ULONGLONG kChangesWithinMs = 120'000;
 constexpr DWORD kLookEveryMs = 100;
-// On top of what the service asked for itself, until a change that does not go on counts as hung.
+// On top of what a service that starts asked for itself.
 constexpr ULONGLONG kLateByMs = 10'000;
 constexpr DWORD kEndsWithinMs = 10'000;  // A process that was ended by force.
 
@@ -273,7 +273,7 @@ int install(const ServiceOptions& options, const Console& console) {
 
 // ---- Running ----
 
-// Until the service is in `wanted`, or has stopped. An error if it hangs: it tells within which time it will tell more.
+// Until the service is in `wanted`, or has stopped. An error if it hangs; one that starts tells how long that may take.
 Result<SERVICE_STATUS_PROCESS> await(const ManagerHandle& service, DWORD wanted) {
   const ULONGLONG begun = ::GetTickCount64();
   ULONGLONG told = begun;
@@ -285,7 +285,8 @@ Result<SERVICE_STATUS_PROCESS> await(const ManagerHandle& service, DWORD wanted)
     const ULONGLONG now = ::GetTickCount64();
     if (std::exchange(told_last, status->dwCheckPoint) != status->dwCheckPoint) told = now;
     const ULONGLONG waited = now - begun;
-    if (waited > kChangesWithinMs || now - told > status->dwWaitHint + kLateByMs) {
+    const bool hangs = status->dwCurrentState == SERVICE_START_PENDING && now - told > status->dwWaitHint + kLateByMs;
+    if (hangs || waited > kChangesWithinMs) {
       return Error{ErrorCode::kUnavailable, std::string("the service is still ") + word_of(status->dwCurrentState) +
                                                 " after " + std::to_string(waited / 1'000) + " s"};
     }
@@ -326,7 +327,8 @@ Status stop_service(const ManagerHandle& service) {
   const bool stops_already = now && now->dwCurrentState == SERVICE_STOP_PENDING;
   if (!stops_already && ::ControlService(service.get(), SERVICE_CONTROL_STOP, &ignored) == 0) {
     if (::GetLastError() == ERROR_SERVICE_NOT_ACTIVE) return Done{};
-    return refused("cannot stop the service");
+    // It stops already: somebody else asked for it.
+    if (::GetLastError() != ERROR_SERVICE_CANNOT_ACCEPT_CTRL) return refused("cannot stop the service");
   }
   const Result<SERVICE_STATUS_PROCESS> status = await(service, SERVICE_STOPPED);
   return status ? Status(Done{}) : Status(status.error());
@@ -361,7 +363,9 @@ Status end_process(const ManagerHandle& service) {
 
 Status stop_or_end(const ManagerHandle& service) {
   const Status stopped = stop_service(service);
-  return stopped ? stopped : end_process(service);
+  const std::optional<SERVICE_STATUS_PROCESS> now = status_of(service);
+  const bool hangs = !stopped && now && now->dwCurrentState != SERVICE_RUNNING;
+  return hangs ? end_process(service) : stopped;
 }
 
 int stop(const ServiceOptions&, const Console& console) {
@@ -438,7 +442,6 @@ Status put_in_place(const std::string& content, const fs::path& program) {
 
 // The new program does not run: the old one gets its place and runs again. Gives the error to show.
 Error roll_back(const ManagerHandle& service, const fs::path& program, const std::string& why) {
-  (void)end_process(service);  // What is left of it: it had its time.
   const fs::path failed = beside(program, L".failed");
   Status back = move_path(program, failed);
   if (back) back = move_path(beside(program, L".old"), program);
@@ -474,6 +477,7 @@ int upgrade(const ServiceOptions& options, const Console& console) {
   // From here on metering stands still, for as long as a stop and a start take.
   const Status stopped = stop_or_end(*service);
   const Result<DWORD> process = stopped ? start_service(*service) : Result<DWORD>(stopped.error());
+  if (stopped && !process) (void)end_process(*service);  // What is left of the new one: it had its time.
   if (!process) return say(console, roll_back(*service, *program, process.error().message));
   (void)::DeleteFileW(old.c_str());  // In use by somebody's console: the next upgrade takes it away.
   console.out << "upgraded; running, process " << *process << "\n";
@@ -486,10 +490,10 @@ int uninstall(const ServiceOptions&, const Console& console) {
   if (!service && service.error().code != ErrorCode::kNotFound) return say(console, service.error());
   if (service) {
     if (Status stopped = stop_or_end(*service); !stopped) return say(console, stopped.error());
-    change_groups(sid, false, console);
     if (::DeleteService(service->get()) == 0 && ::GetLastError() != ERROR_SERVICE_MARKED_FOR_DELETE) {
       return say(console, refused("cannot remove the service"));
     }
+    change_groups(sid, false, console);
   }
   (void)::RegDeleteTreeW(HKEY_LOCAL_MACHINE, kEventSource);
   console.out << "removed; journal, keys and configuration stay in " << default_config_path().parent_path().string()

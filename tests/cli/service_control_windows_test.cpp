@@ -93,7 +93,7 @@ TEST_CASE("a service that starts says so, and takes controls when it runs", "[se
   CHECK(manager.last().state == SERVICE_START_PENDING);
   CHECK(manager.last().accepted == 0);
   CHECK(manager.last().check_point == 1);
-  CHECK(manager.last().hint_ms == 60'000);
+  CHECK(manager.last().hint_ms == 110'000);
   manager.controls.ready();
   CHECK(manager.last().state == SERVICE_RUNNING);
   CHECK(manager.last().accepted == (SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_PRESHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE |

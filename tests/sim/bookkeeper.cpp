@@ -75,6 +75,7 @@ void Bookkeeper::add_up(const Taken& taken) {
   same_boot_ = started_ && boot_ == sample.boot;
   label_ = same_boot_ ? offset_ : offset;
   watched_ = same_boot_ && sample.events_unbroken && !taken.failed_before;
+  if (!watched_) broken_ = mono_;
   note_gap();
   if (!same_boot_) {
     last_ = last_complete_ = 0;
@@ -184,7 +185,6 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
   std::int64_t cursor = vm.seen;
   for (const VmEvent* event : events) {
     const std::int64_t t = std::clamp(number(event->at), last_, mono_);
-    assume_levels(vm, listed);
     if (vm.present) cover(account, cursor + label_, t + label_, vm.levels);
     follow_levels(vm.levels, *event);
     cursor = t;
@@ -209,7 +209,8 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
     vm.boot = now_->boot;
     vm.seen = cursor;
     vm.followed = true;  // It could not be read, and no event says that it left.
-    if (now_->inventory == Inventory::kComplete && cursor < last_complete_) {  // The second list that lacks it.
+    if (now_->inventory == Inventory::kComplete && cursor < std::max(last_complete_, broken_)) {
+      // The second list that lacks it, or its departure may have been lost.
       account.unwatched_ms += true_ms_ - vm.seen_true;
       vm.seen_true = true_ms_;
       vm.present = vm.followed = false;
@@ -226,10 +227,10 @@ void Bookkeeper::watched(Vm& vm, Account& account, const std::vector<const VmEve
   cover(account, cursor + label_, mono_ + label_, vm.levels);
 }
 
-// A start that tells nothing of a VM without a description: it began with what is told first.
+// Nothing told what a VM without a description was given when it came: what is told first has held since.
 void Bookkeeper::assume_levels(Vm& vm, const VmReading* listed) {
   if (!vm.present || vm.levels.vcores != 0 || !listed) return;
-  const Power power = vm.levels.power;
+  const Power power = vm.levels.power == Power::kOff ? listed->levels.power : vm.levels.power;
   vm.levels = listed->levels;
   vm.levels.power = power;
 }
@@ -253,7 +254,7 @@ void Bookkeeper::unwatched(Vm& vm, Account& account, const std::vector<const VmE
            event->kind == VmEventKind::kResumed || event->kind == VmEventKind::kDeparted;
   };
   if (std::any_of(events.begin(), events.end(), tells)) {
-    const std::int64_t known_until = follow_events(vm, account, events, listed);
+    const std::int64_t known_until = follow_events(vm, account, events);
     vm.boot = now_->boot;
     vm.seen = known_until;
     if (!listed && now_->inventory == Inventory::kKnownOnly) {
@@ -290,14 +291,12 @@ void Bookkeeper::went(Vm& vm) {
 
 // The first event of a VM that was here ends the stretch: it was here until then, and nothing proves that it was on.
 // What follows is known. Gives the instant of the last event.
-std::int64_t Bookkeeper::follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events,
-                                       const VmReading* listed) {
+std::int64_t Bookkeeper::follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events) {
   bool known = false;
   std::int64_t cursor = vm.seen;
   for (const VmEvent* event : events) {
     const bool same_boot = known || vm.boot == now_->boot;
     const std::int64_t t = std::clamp(number(event->at), same_boot ? cursor : 0, mono_);
-    if (known) assume_levels(vm, listed);
     if (vm.present && known) cover(account, cursor + label_, t + label_, vm.levels);
     if (vm.present && !known) bridge_to_event(vm, account, *event, t);
     known = known || vm.present;
@@ -412,6 +411,7 @@ void Bookkeeper::cover(Account& account, std::int64_t from_utc, std::int64_t to_
   span(account, from_utc, to_utc);
   const std::int64_t length = to_utc - from_utc;
   account.covered_ms += length;
+  if (levels.vcores == 0) account.unwatched_ms += length;  // It was here, and nothing told what it was given.
   account.vcore_ms += u(length) * levels.vcores;
   account.disk_mib_ms += u(length) * levels.disk_mib.value_or(0);
   if (levels.power != Power::kOff) account.memory_mib_ms += u(length) * levels.memory_mib;

@@ -95,8 +95,7 @@ class Bookkeeper {
   void add_up_vm(const VmId& id, const std::vector<const VmEvent*>& events, const VmReading* listed);
   void watched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events, const VmReading* listed);
   void unwatched(Vm& vm, Account& account, const std::vector<const VmEvent*>& events, const VmReading* listed);
-  std::int64_t follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events,
-                             const VmReading* listed);
+  std::int64_t follow_events(Vm& vm, Account& account, const std::vector<const VmEvent*>& events);
   static void assume_levels(Vm& vm, const VmReading* listed);
   void bridge_to_event(const Vm& vm, Account& account, const VmEvent& event, std::int64_t t);
   static bool goes_on(const Vm& vm, const VmReading& listed);
@@ -118,6 +117,7 @@ class Bookkeeper {
   BootId boot_;
   std::int64_t last_ = 0;  // Monotonic, of the last durable sample.
   std::int64_t last_complete_ = 0;
+  std::int64_t broken_ = 0;  // The last sample before which an event may have been lost.
   std::int64_t last_utc_ = 0;
   std::int64_t last_true_ = 0;
   std::int64_t last_complete_true_ = 0;  // Of `last_complete_`; not later than it.
